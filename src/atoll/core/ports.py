@@ -1,0 +1,204 @@
+"""The seams. A backend is five members, a sandbox three, a process six; rare powers are extra.
+
+Implementations are proved by the public suites in `atoll.testing`.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, runtime_checkable
+
+from atoll.core.model import (
+    BackendReport,
+    Change,
+    Channel,
+    Exit,
+    ProcessSpec,
+    SandboxSpec,
+    Stat,
+)
+
+
+class Process(Protocol):
+    """One started program. Dies with its sandbox."""
+
+    @property
+    def pid(self) -> int:
+        """Number inside the sandbox, unique while the sandbox is open."""
+        ...
+
+    def output(self) -> AsyncGenerator[tuple[Channel, bytes], None]:
+        """Yield what the program writes, as it writes it, byte for byte, then stop.
+
+        May be iterated once. Ends when every writer of the pipes is gone or, at the latest,
+        shortly after the program has exited. Chunks are at most 64 KiB.
+        """
+        ...
+
+    async def write_stdin(self, data: bytes) -> None:
+        """Feed the program; waits while the pipe is full.
+
+        Raises `Conflict` when it has no stdin or has closed it.
+        """
+        ...
+
+    async def close_stdin(self) -> None:
+        """End of file for the program. Idempotent. On a tty sends ctrl-D."""
+        ...
+
+    async def signal(self, number: int) -> None:
+        """Send a signal to the program and its process group; nothing once it has ended."""
+        ...
+
+    async def resize(self, rows: int, cols: int) -> None:
+        """Tell the terminal its size; `Conflict` when the process has no tty."""
+        ...
+
+    async def wait(self) -> Exit:
+        """Wait for the end. Every limit is enforced whether or not anybody waits or reads."""
+        ...
+
+
+class Files(Protocol):
+    """A sandbox's files. Paths are absolute, or relative to `/workspace`.
+
+    Nothing a guest plants (links, pipes, devices, odd names, deep trees) leads outside the
+    sandbox or blocks the caller. Raises `NotFound`, `InvalidRequest` (the path cannot be one, or
+    is of the wrong kind), `Conflict` (exists, not empty), `QuotaExceeded` (disk), `TooLarge`.
+    """
+
+    async def stat(self, path: str) -> Stat: ...
+
+    def list(self, path: str, *, depth: int = 1) -> AsyncGenerator[Stat, None]:
+        """The entries beneath a directory, sorted by path within each directory."""
+        ...
+
+    def read(
+        self, path: str, *, offset: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes of a regular file, following links inside the sandbox."""
+        ...
+
+    async def write(
+        self,
+        path: str,
+        data: bytes | AsyncIterable[bytes],
+        *,
+        mode: int = 0o644,
+        if_match: str | None = None,
+    ) -> Stat:
+        """Create or replace a file whole: readers see the old content or the new, never half.
+
+        Missing parents are made. `if_match` is an etag that must still hold, or "*" for "must
+        exist", or "" for "must not exist"; else `PreconditionFailed`.
+        """
+        ...
+
+    async def mkdir(self, path: str, *, mode: int = 0o755, parents: bool = True) -> Stat: ...
+
+    async def move(self, source: str, target: str, *, overwrite: bool = False) -> Stat: ...
+
+    async def remove(self, path: str, *, recursive: bool = False) -> None: ...
+
+    def pack(self, path: str) -> AsyncGenerator[bytes, None]:
+        """A tar stream of everything beneath a directory (or of one file)."""
+        ...
+
+    async def unpack(self, path: str, data: AsyncIterable[bytes]) -> int:
+        """Unpack a tar or tar.gz stream beneath a directory; the number of entries made.
+
+        Refuses (`InvalidRequest`) entries that leave the directory, devices, and links that lead
+        out of it. What came before the refused entry stays.
+        """
+        ...
+
+
+class Sandbox(Protocol):
+    """An open sandbox. Lives inside the `async with` of `Backend.open`."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def files(self) -> Files: ...
+
+    async def start(self, spec: ProcessSpec) -> Process:
+        """Start a program. Raises `InvalidRequest` when it is not there or not executable.
+
+        `BackendFault` when the sandbox itself has died.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """A kind of isolation."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def probe(self) -> BackendReport:
+        """What holds on this host. Cheap after the first call, raises nothing."""
+        ...
+
+    def open(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
+        """A sandbox for the length of the block; nothing survives it but a persistent one's files.
+
+        Holds under error and cancellation at every await. `Unavailable` when the host cannot,
+        `NotFound` when the image or the base is unknown, `Conflict` when that id is open already.
+        """
+        ...
+
+    async def owned(self) -> Sequence[str]:
+        """Ids of everything this backend still holds on this host, open or only on disk."""
+        ...
+
+    async def destroy(self, sandbox_id: str) -> None:
+        """Remove whatever is left of it: processes, mounts, cgroups, files. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Ended(Protocol):
+    """A sandbox that can say when it has died on its own (its init was killed)."""
+
+    async def ended(self) -> str:
+        """Wait until it has died, and say why in a word: `memory`, `crash`."""
+        ...
+
+
+@runtime_checkable
+class Watches(Protocol):
+    """A sandbox whose files can be watched."""
+
+    def watch(self, path: str) -> AsyncIterator[Change]:
+        """Changes in a directory (not its subdirectories) from now on."""
+        ...
+
+
+@runtime_checkable
+class Pausable(Protocol):
+    """A sandbox whose processes can be frozen."""
+
+    async def pause(self) -> None: ...
+
+    async def resume(self) -> None: ...
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """A backend that freezes the files of a persistent sandbox. The sandbox must be closed.
+
+    Constant time, whatever the size of the files. `SandboxSpec.base` begins from one. A fork is
+    a snapshot, a sandbox opened from it, and the snapshot dropped: layers are kept while used.
+    """
+
+    async def snapshot(self, sandbox_id: str, snapshot_id: str) -> None: ...
+
+    async def drop_snapshot(self, snapshot_id: str) -> None:
+        """Forget it; its layers go when nothing uses them any more. Idempotent."""
+        ...
+
+    async def snapshot_size(self, snapshot_id: str) -> int:
+        """Bytes that it holds on disk, shared layers included."""
+        ...
+
+    async def snapshots(self) -> Sequence[str]: ...
