@@ -1,0 +1,104 @@
+"""Rules for every test: one event loop, no blocking call in it, honest skips."""
+
+import importlib.util
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from tests import facilities
+
+_SKIPS = pytest.StashKey[dict[str, list[str]]]()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Asynchronous tests and fixtures run on asyncio, as the server does."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test in which code of atoll blocks the event loop.
+
+    `@pytest.mark.blocking("why")` (or the same as `pytestmark`) turns it off.
+    """
+    if request.node.get_closest_marker("blocking"):
+        yield
+        return
+    published = ["atoll.testing"] if importlib.util.find_spec("atoll.testing") else []
+    with blockbuster_ctx("atoll", excluded_modules=published):
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """A PostgreSQL database that tests may fill and drop; use with `needs("postgres")`."""
+    return os.environ[facilities.POSTGRES_URL]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--expect-skips",
+        metavar="MODE",
+        choices=["root", "rootless"],
+        help="fail unless the skips are those of tests/expected_skips.toml for this mode",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    skips: dict[str, list[str]] = defaultdict(list)
+    config.stash[_SKIPS] = skips
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    wanted = [str(name) for mark in item.iter_markers("needs") for name in mark.args]
+    for name in wanted:
+        why = facilities.missing(name)
+        if why:
+            item.config.stash[_SKIPS][name].append(item.nodeid)
+            pytest.skip(f"needs {name}: {why}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.skipped and not hasattr(report, "wasxfail"):
+        skips = item.config.stash[_SKIPS]
+        if not any(item.nodeid in nodes for nodes in skips.values()):
+            skips["other"].append(item.nodeid)
+
+
+def _differences(config: pytest.Config) -> list[str]:
+    mode = config.getoption("--expect-skips")
+    if not mode:
+        return []
+    seen = Counter({name: len(nodes) for name, nodes in config.stash[_SKIPS].items()})
+    expected = Counter(facilities.expected_skips(mode))
+    return [
+        f"{name}: {seen[name]} skipped, tests/expected_skips.toml [{mode}] says {expected[name]}"
+        for name in sorted(seen.keys() | expected.keys())
+        if seen[name] != expected[name]
+    ]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.exitstatus == pytest.ExitCode.OK and _differences(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    skips = config.stash[_SKIPS]
+    if skips:
+        terminalreporter.section("facilities this host lacks")
+        for name, nodes in sorted(skips.items()):
+            why = "skipped by the test itself" if name == "other" else facilities.missing(name)
+            terminalreporter.write_line(f"{name:<12} {len(nodes):>4} tests not run   {why}")
+    for line in _differences(config):
+        terminalreporter.write_line(line, red=True)
