@@ -1,0 +1,1 @@
+"""Root file systems and what is in them."""

@@ -1,0 +1,1 @@
+"""Use cases: what can be asked of Atoll, whatever the front end and whatever the backend."""
