@@ -1,0 +1,1 @@
+"""What crosses between host and guest. Standard library only; every frame is hostile input."""
