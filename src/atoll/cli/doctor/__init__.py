@@ -1,0 +1,1 @@
+"""What this host offers, in plain sentences. Standard library only; nothing is changed."""
