@@ -39,7 +39,7 @@ dev: $(VENV)/.dev-ready  ## make .venv and install what the tests need too
 
 $(VENV)/.dev-ready: pyproject.toml requirements-dev.lock | $(BIN)/python
 	@echo "Installing what the tests need (once)."
-	@$(PIP) install -q --require-hashes -r requirements-dev.lock
+	@$(PIP) install -q --require-hashes --use-pep517 -r requirements-dev.lock
 	@$(PIP) install -q --no-deps -e .
 	@touch $@ $(VENV)/.run-ready
 
