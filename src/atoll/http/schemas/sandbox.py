@@ -1,0 +1,130 @@
+"""Persistent sandboxes and their snapshots."""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from atoll.core.states import State
+from atoll.http.schemas.execution import LimitsIn, NetworkIn, Placement
+from atoll.http.schemas.words import (
+    AnswerModel,
+    Env,
+    Labels,
+    RequestModel,
+    SandboxName,
+    Word,
+)
+
+Lease = Annotated[float, Field(gt=0, le=10 * 365 * 86_400)]
+
+
+class CreateSandboxRequest(Placement):
+    """A sandbox to make. Without a name it is known by its id."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "notes", "labels": {"team": "blue"}}]}
+    )
+
+    name: SandboxName | None = None
+    limits: LimitsIn | None = None  # type: ignore[assignment]
+    env: Env = Field(default_factory=dict[str, str])
+    labels: Labels = Field(default_factory=dict[str, str])
+    idle_timeout_s: Lease | None = Field(
+        None, description="Stopped after this long without use. Null: never. Absent: the default."
+    )
+    lifetime_s: Lease | None = Field(
+        None, description="Destroyed this long from now. Null: never. Absent: the default."
+    )
+    base: Word | None = Field(None, description="The snapshot to begin with, by id or name.")
+
+
+class ChangeSandboxRequest(RequestModel):
+    """What to change; a field that is absent stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"lifetime_s": 86400}]})
+
+    name: SandboxName | None = Field(None, description="Null takes the name away.")
+    labels: Labels | None = Field(None, description="All labels; null takes them away.")
+    idle_timeout_s: Lease | None = Field(None, description="Null: never stopped for being idle.")
+    lifetime_s: Lease | None = Field(None, description="From now on. Null: no lease.")
+
+
+class CopyRequest(RequestModel):
+    """How to call the fork or the snapshot."""
+
+    name: SandboxName | None = None
+    labels: Labels = Field(default_factory=dict[str, str])
+    force: bool = Field(
+        default=False, description="End the processes that run in it, where they hinder."
+    )
+
+
+class LimitsOut(AnswerModel):
+    """The limits in force."""
+
+    memory_bytes: int
+    cpus: float
+    processes: int
+    disk_bytes: int
+    disk_files: int
+    open_files: int
+
+
+class SandboxOut(AnswerModel):
+    """A persistent sandbox. Times are seconds since the epoch."""
+
+    id: str
+    name: str | None
+    state: State
+    backend: str
+    image: str
+    profile: str
+    limits: LimitsOut
+    network: NetworkIn
+    env: dict[str, str]
+    labels: dict[str, str]
+    base: str | None
+    created_at: float
+    last_used_at: float
+    idle_timeout_s: float | None
+    expires_at: float | None
+    version: int
+
+
+class SandboxPage(AnswerModel):
+    """Ordered by age. `next_cursor` is null on the last page."""
+
+    items: list[SandboxOut]
+    next_cursor: str | None
+
+
+class PostMortemOut(AnswerModel):
+    """Why a sandbox ended: `client`, `idle`, `lifetime`, `memory`, `crash` or `restart`."""
+
+    sandbox_id: str
+    name: str | None
+    ended_by: str
+    detail: str
+    at: float
+    limits: LimitsOut
+    last_output: str
+
+
+class SnapshotOut(AnswerModel):
+    """A frozen sandbox, to begin others from."""
+
+    id: str
+    name: str | None
+    sandbox_id: str
+    backend: str
+    image: str
+    created_at: float
+    size_bytes: int
+    labels: dict[str, str]
+
+
+class SnapshotPage(AnswerModel):
+    """Ordered by age. `next_cursor` is null on the last page."""
+
+    items: list[SnapshotOut]
+    next_cursor: str | None

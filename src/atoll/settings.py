@@ -1,0 +1,366 @@
+"""One frozen `Settings`: defaults < TOML file < environment `ATOLL_*` < flags.
+
+The only module that reads the environment. Keys that nobody knows are errors, and all problems
+are told at once. `python -m atoll.settings` prints docs/settings.md.
+"""
+
+import difflib
+import json
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_origin
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from atoll.core.model import MIB, Limits
+from atoll.core.policy import PROFILES
+
+PREFIX = "ATOLL_"
+GIB = 1024 * MIB
+# Variables of this prefix that are read by something else (the client, the tests).
+FOREIGN = frozenset({"ATOLL_URL", "ATOLL_API_KEY", "ATOLL_CONFIG"})
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, Field(ge=1)]
+# TOML and the environment have no null: they say "never".
+OrNever = Annotated[
+    Seconds | None, BeforeValidator(lambda value: None if value in {"", "never"} else value)
+]
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. `problems` has a sentence for each that is wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def _default_data_dir() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/atoll")
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser() / "atoll"
+
+
+class Settings(BaseModel):
+    """Everything an operator decides. Made once, by `load`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Listening
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: Port = Field(8000, description="The port to listen on; 0 takes a free one.")
+    dialects: tuple[str, ...] = Field(
+        (), description="Other systems' APIs to speak, each `NAME` or `NAME=HOST:PORT`."
+    )
+    insecure: bool = Field(
+        default=False, description="Allow an address that others can reach while there is no key."
+    )
+    loopback_without_key: bool = Field(
+        default=True,
+        description="Serve callers on this machine without a key. Turn it off behind a proxy.",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="More `Host` names that callers without a key may use."
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="Web origins (`https://…`) whose pages may use the API without a key."
+    )
+
+    # Storage
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Where everything is kept. Default: /var/lib/atoll as root, "
+        "else ~/.local/share/atoll.",
+    )
+    database_url: SecretStr | None = Field(
+        None, description="`postgresql+asyncpg://…`; without it SQLite in the data directory."
+    )
+
+    # Isolation
+    backends: tuple[str, ...] = Field(
+        ("namespace", "wasm"), description="Kinds of isolation, the preferred first."
+    )
+    uid_base: Annotated[int, Field(ge=1)] = Field(
+        2_000_000, description="As root: the first of the host's user ids given to sandboxes."
+    )
+    cgroup_parent: str = Field(
+        "atoll", description="The control group beneath which those of sandboxes are made."
+    )
+    images: tuple[str, ...] = Field(
+        ("host",), description='Images that requests may name; `["*"]` is all, empty is none.'
+    )
+    preload_sets: tuple[tuple[str, ...], ...] = Field(
+        (), description="Sets of Python modules to keep imported, for `preload` in requests."
+    )
+    network_modes: tuple[Literal["none", "allow", "internet"], ...] = Field(
+        ("none",), description="Network modes that requests may ask for."
+    )
+
+    # Capacity
+    pool_size: Annotated[int, Field(ge=0, le=1024)] = Field(
+        4, description="Sandboxes to keep ready for one-shots."
+    )
+    max_running: Count = Field(
+        default_factory=lambda: 8 * (os.cpu_count() or 1),
+        description="One-shots that run at once. Default: eight for each CPU.",
+    )
+    max_queued: Annotated[int, Field(ge=0)] = Field(
+        512, description="One-shots that wait for their turn; more are refused (429)."
+    )
+    queue_timeout_s: Seconds = Field(30.0, description="How long a one-shot waits for its turn.")
+    max_batch: Count = Field(256, description="Requests in one batch.")
+    max_sandboxes: Count = Field(100, description="Sandboxes of a tenant, unless its key says.")
+    max_concurrent: Count = Field(
+        256, description="One-shots of a tenant at once, running or waiting, unless its key says."
+    )
+
+    # Limits
+    default_profile: str = Field("moderate", description="The profile of requests without one.")
+    default_timeout_s: Seconds = Field(30.0, description="Wall time of a program without its own.")
+    max_timeout_s: Seconds = Field(3600.0, description="The longest wall time a request may ask.")
+    default_output_bytes: Bytes = Field(8 * MIB, description="Output of a program without its own.")
+    max_output_bytes: Bytes = Field(64 * MIB, description="The most output a request may ask.")
+    max_memory_bytes: Bytes = Field(8 * GIB, description="The most memory a request may ask.")
+    max_cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default_factory=lambda: float(max(2, os.cpu_count() or 1)),
+        description="The most CPUs a request may ask. Default: all there are, at least two.",
+    )
+    max_processes: Count = Field(4096, description="The most processes a request may ask.")
+    max_disk_bytes: Bytes = Field(32 * GIB, description="The most disk a request may ask.")
+    max_disk_files: Count = Field(4_000_000, description="The most files a request may ask.")
+    max_open_files: Count = Field(65_536, description="The most open files a request may ask.")
+
+    # Sandboxes
+    default_idle_timeout_s: OrNever = Field(
+        1800.0,
+        description="Stopped after this long without use, or `never`.",
+    )
+    default_lifetime_s: OrNever = Field(
+        7 * 86_400.0,
+        description="Destroyed this long after it was made, or `never`.",
+    )
+    max_lifetime_s: OrNever = Field(
+        None, description="The longest lifetime a request may ask, or `never`."
+    )
+    output_log_bytes: Bytes = Field(16 * MIB, description="Output kept of each process.")
+    stop_grace_s: Seconds = Field(5.0, description="Between SIGTERM and SIGKILL at a stop.")
+    janitor_interval_s: Seconds = Field(60.0, description="Between looks at leases and leftovers.")
+    keep_ended_s: Seconds = Field(
+        30 * 86_400.0, description="How long ended sandboxes and their post-mortems are kept."
+    )
+
+    # Keys
+    admin_password_hash: SecretStr | None = Field(
+        None, description="Argon2 hash for `/auth/login`: `atoll hash-password` makes it."
+    )
+    session_secret: SecretStr | None = Field(
+        None, description="Signs session cookies. Without it sessions end with the server."
+    )
+    session_hours: Annotated[float, Field(gt=0, le=24 * 365)] = Field(
+        12.0, description="How long a login lasts."
+    )
+    key_cache_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        30.0, description="How long a key is believed without asking the database."
+    )
+
+    # HTTP
+    max_body_bytes: Bytes = Field(16 * MIB, description="The largest JSON body.")
+    max_upload_bytes: Bytes = Field(8 * GIB, description="The largest file or archive put.")
+    max_headers: Count = Field(100, description="Headers of a request.")
+    max_header_bytes: Bytes = Field(64 * 1024, description="All headers of a request together.")
+    body_timeout_s: Seconds = Field(
+        20.0, description="How long a body may take, beside the time at the slowest speed."
+    )
+    body_min_rate: Annotated[int, Field(ge=1)] = Field(
+        16 * 1024, description="The slowest speed of a body, in bytes per second."
+    )
+    heartbeat_s: Seconds = Field(15.0, description="Between comments on a stream that is silent.")
+    max_streams: Count = Field(1000, description="Event streams and terminals open at once.")
+    max_listing: Count = Field(10_000, description="Entries in one listing of a directory.")
+    drain_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        10.0, description="How long running requests may go on at shutdown."
+    )
+
+    # Log
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least that is logged."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="`auto` is console on a terminal, JSON elsewhere."
+    )
+    access_log: bool = Field(default=False, description="Log every request.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems: list[str] = []
+        if self.default_profile not in PROFILES:
+            names = ", ".join(sorted(PROFILES))
+            problems.append(f"default_profile is {self.default_profile!r}; use one of {names}")
+        if self.default_timeout_s > self.max_timeout_s:
+            problems.append("default_timeout_s is more than max_timeout_s")
+        if self.default_output_bytes > self.max_output_bytes:
+            problems.append("default_output_bytes is more than max_output_bytes")
+        if not self.backends:
+            problems.append("backends is empty: nothing could run")
+        problems += [
+            f"dialects has {each!r}; write NAME or NAME=HOST:PORT"
+            for each in self.dialects
+            if not re.fullmatch(r"[a-z0-9_-]+(=[^=:\s]+:\d{1,5})?", each)
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where the records are."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.data_dir / 'atoll.db'}"
+
+    @property
+    def max_limits(self) -> Limits:
+        """The operator's bounds on what requests may ask."""
+        return Limits(
+            memory_bytes=self.max_memory_bytes,
+            cpus=self.max_cpus,
+            processes=self.max_processes,
+            disk_bytes=self.max_disk_bytes,
+            disk_files=self.max_disk_files,
+            open_files=self.max_open_files,
+        )
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Gather the settings. Flags of None are absent. Raises `SettingsError` with every problem."""
+    problems: list[str] = []
+    env = os.environ if environ is None else environ
+    named = config or (Path(env["ATOLL_CONFIG"]) if env.get("ATOLL_CONFIG") else None)
+    values: dict[str, Any] = {}
+    values |= _from_file(named, problems)
+    values |= _from_environment(env, problems)
+    values |= {k: v for k, v in (flags or {}).items() if v is not None}
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        for each in error.errors(include_url=False, include_input=False):
+            name = ".".join(str(part) for part in each["loc"])
+            message = each["msg"].removeprefix("Value error, ")
+            problems.append(f"{name}: {message}." if name else f"{message}.")
+        raise SettingsError(problems) from error
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _from_file(path: Path | None, problems: list[str]) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problems.append(f"The configuration file {path} cannot be read: {error}.")
+        return {}
+    return _known(values, f"The configuration file {path}", problems)
+
+
+def _from_environment(env: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+    mine = {k: v for k, v in env.items() if k.upper().startswith(PREFIX) and k not in FOREIGN}
+    values: dict[str, Any] = {}
+    for variable, text in mine.items():
+        name = variable[len(PREFIX) :].lower()
+        if name not in Settings.model_fields:
+            problems.append(f"The environment has {variable}, which is no setting.{_near(name)}")
+            continue
+        try:
+            values[name] = _decode(name, text)
+        except ValueError as error:
+            problems.append(f"{variable} is not a list in JSON: {error}.")
+    return values
+
+
+def _decode(name: str, text: str) -> object:
+    """A variable's text; lists are JSON, or words with commas between."""
+    default = Settings.model_fields[name].annotation
+    if get_origin(default) is not tuple:
+        return text
+    if text.lstrip().startswith("["):
+        return json.loads(text)
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _known(values: dict[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
+    for name in [each for each in values if each not in Settings.model_fields]:
+        problems.append(f"{where} has {name!r}, which is no setting.{_near(name)}")
+        del values[name]
+    return values
+
+
+def _near(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def page() -> str:
+    """docs/settings.md."""
+    lines = [PAGE_HEAD.rstrip()]
+    for name, field in Settings.model_fields.items():
+        if name in SECTIONS:
+            lines += ["", f"## {SECTIONS[name]}", "", "| setting | default | what it is |"]
+            lines += ["|---|---|---|"]
+        default = "" if field.default_factory is not None else f"`{_shown(field.default)}`"
+        lines.append(f"| `{name}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(default: object) -> str:
+    if default is None:
+        return "none"
+    return json.dumps(default)
+
+
+# The first setting of each section of the page.
+SECTIONS = {
+    "host": "Listening",
+    "data_dir": "Storage",
+    "backends": "Isolation",
+    "pool_size": "Capacity",
+    "default_profile": "Limits",
+    "default_idle_timeout_s": "Sandboxes",
+    "admin_password_hash": "Keys and the admin",
+    "max_body_bytes": "HTTP",
+    "log_level": "Log",
+}
+
+PAGE_HEAD = """\
+# Settings
+
+Each can be given in a TOML file (`--config FILE` or `ATOLL_CONFIG`), in the environment (`ATOLL_`
+and the name in capitals) and, the usual ones, as a flag of `atoll serve`; the later wins. A name
+that is no setting is an error. Lists in the environment are JSON or `a,b,c`.
+
+This page is made by `python -m atoll.settings > docs/settings.md`; a test compares them.
+"""
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
