@@ -1,0 +1,61 @@
+"""The languages that can be asked for."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from atoll.core.errors import InvalidRequest, Unavailable
+from atoll.core.languages import Language
+
+__all__ = ["Language", "Languages"]
+
+HOST_IMAGE = "host"
+
+
+class Languages:
+    """Finds languages by name or alias, and says what to install for those the host lacks.
+
+    `available` is asked for the image that is the host itself; a yes is remembered, a no is asked
+    again each time, so that installing an interpreter needs no restart.
+    """
+
+    def __init__(
+        self, table: Mapping[str, Language], *, available: Callable[[Language], bool]
+    ) -> None:
+        self._table = dict(table)
+        self._names = {name.casefold(): language for name, language in table.items()}
+        for language in table.values():
+            for alias in language.aliases:
+                self._names.setdefault(alias.casefold(), language)
+        self._available = available
+        self._found: set[str] = set()
+
+    def all(self) -> Sequence[Language]:
+        """Every language of the table, in its order."""
+        return tuple(self._table.values())
+
+    def is_available(self, language: Language) -> bool:
+        """Whether the host has what runs it."""
+        if language.name in self._found:
+            return True
+        if self._available(language):
+            self._found.add(language.name)
+            return True
+        return False
+
+    def get(self, name: str) -> Language:
+        """The language of that name or alias, in any case; `InvalidRequest` when there is none."""
+        found = self._names.get(name) or self._names.get(name.casefold())
+        if found is None:
+            known = ", ".join(self._table)
+            raise InvalidRequest(
+                f"There is no language {name[:64]!r}; this server has: {known}.", field="language"
+            )
+        return found
+
+    def usable(self, name: str, *, image: str = HOST_IMAGE) -> Language:
+        """The same, and `Unavailable` with the way to install it when the host image lacks it."""
+        language = self.get(name)
+        if image == HOST_IMAGE and not self.is_available(language):
+            raise Unavailable(
+                f"{language.title} is not installed on this host: {language.install_hint}"
+            )
+        return language
