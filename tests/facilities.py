@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-POSTGRES_URL = "ATOLL_TEST_POSTGRES"
+POSTGRES_URL = "TEST_POSTGRES_URL"
 KVM_CREATE_VM = 0xAE01
 EXPECTED_SKIPS = Path(__file__).with_name("expected_skips.toml")
 
