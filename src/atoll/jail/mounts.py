@@ -1,0 +1,103 @@
+"""What one sandbox sees, mounted over its image. Runs on the far side, as the sandbox's init.
+
+Two shapes. A *fresh* sandbox keeps the zygote's read-only root and gets one tmpfs, bounded in
+bytes and files, for everything it may write. A *kept* one gets an overlay whose upper directory
+is on the host's disk, and pivots into it, so that the old tree with the host's directory in it
+can no longer be named.
+"""
+
+import os
+from typing import Any
+
+from atoll.jail import syscalls as sys_
+
+STAGE = "/mnt"
+ROOT = "/srv"
+WRITABLE = {
+    "workspace": 0o755, "home/user": 0o755, "tmp": 0o1777, "var/tmp": 0o1777, "run": 0o755,
+    "dev/shm": 0o1777,
+}  # fmt: skip
+MASKED = (
+    "acpi", "asound", "kallsyms", "kcore", "keys", "kpagecgroup", "kpagecount", "kpageflags",
+    "latency_stats", "sched_debug", "scsi", "slabinfo", "timer_list", "timer_stats",
+    "vmallocinfo",
+)  # fmt: skip
+READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+_PROC_FLAGS = sys_.MS_NOSUID | sys_.MS_NODEV | sys_.MS_NOEXEC
+
+
+def fresh(disk_bytes: int, disk_files: int) -> None:
+    """A tmpfs of that size over all that may be written; nothing of it outlives the sandbox."""
+    _tmpfs(STAGE, disk_bytes, disk_files)
+    for name, mode in WRITABLE.items():
+        source = f"{STAGE}/{name.replace('/', '-')}"
+        os.mkdir(source, mode)
+        os.chmod(source, mode)
+        sys_.mount(source, f"/{name}", None, sys_.MS_BIND)
+    sys_.umount(STAGE)
+    _proc("/proc")
+    _pts("/dev/pts")
+
+
+def kept(directory: str, layers: list[str], disk_bytes: int) -> None:
+    """An overlay of `<STAGE>/<directory>/upper` over frozen `layers` (newest first) as the root."""
+    lower = ":".join([*(f"{STAGE}/{name}" for name in layers), "/"])
+    options = (
+        f"lowerdir={lower},upperdir={STAGE}/{directory}/upper,workdir={STAGE}/{directory}/work,"
+        "userxattr"
+    )
+    sys_.mount("overlay", ROOT, "overlay", sys_.MS_NOSUID | sys_.MS_NODEV, options)
+    for name in _submounts():
+        sys_.mount(f"/{name}", f"{ROOT}/{name}", None, sys_.MS_BIND | sys_.MS_REC)
+    _tmpfs(f"{ROOT}/dev/shm", disk_bytes, 4096)  # noqa: S108
+    _proc(f"{ROOT}/proc")
+    _pts(f"{ROOT}/dev/pts")
+    sys_.pivot_root(ROOT)
+
+
+def _submounts() -> list[str]:
+    """Mounts directly on the image's root that an overlay of it would not show."""
+    found: list[str] = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            place = line.split(" ")[4].lstrip("/")
+            first = place.split("/")[0]
+            if place and first not in ("proc", STAGE[1:], ROOT[1:]) and not any(
+                place == above or place.startswith(above + "/") for above in found
+            ):
+                found.append(place)
+    return found
+
+
+def _tmpfs(target: str, size: int, files: int) -> None:
+    options = f"size={size},nr_inodes={files},mode=1777"
+    sys_.mount("tmpfs", target, "tmpfs", sys_.MS_NOSUID | sys_.MS_NODEV, options)
+
+
+def _pts(target: str) -> None:
+    options = "newinstance,ptmxmode=0666,mode=0620"
+    sys_.mount("devpts", target, "devpts", sys_.MS_NOSUID | sys_.MS_NOEXEC, options)
+
+
+def _proc(target: str) -> None:
+    """A /proc of the sandbox's own processes, without its init and without the host's secrets."""
+    sys_.mount("proc", target, "proc", _PROC_FLAGS, "hidepid=2")
+    for name in MASKED:
+        path = f"{target}/{name}"
+        if os.path.isdir(path):
+            sys_.mount("tmpfs", path, "tmpfs", sys_.MS_RDONLY | _PROC_FLAGS, "size=0,nr_inodes=1")
+        elif os.path.exists(path):
+            sys_.mount("/dev/null", path, None, sys_.MS_BIND)
+    for name in READ_ONLY:
+        path = f"{target}/{name}"
+        if os.path.exists(path):
+            sys_.mount(path, path, None, sys_.MS_BIND | sys_.MS_REC)
+            sys_.set_mount_flags(path, "ro")
+
+
+def arrange(request: dict[str, Any]) -> None:
+    """Mount what the request of `child.run` asks for."""
+    if request["kept"] is None:
+        fresh(request["disk_bytes"], request["disk_files"])
+    else:
+        kept(request["kept"]["directory"], request["kept"]["layers"], request["disk_bytes"])

@@ -1,0 +1,126 @@
+"""Build an image's root directory out of what the host has. Runs on the far side.
+
+The tree is read-only when done; what a sandbox may write is mounted over it, per sandbox.
+"""
+
+import os
+import shutil
+import stat
+from typing import Any
+
+from atoll.jail import syscalls as sys_
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+EMPTY = (
+    "dev/pts", "dev/shm", "etc", "home/user", "mnt", "opt", "proc", "root", "run", "srv", "tmp",
+    "usr", "var/cache", "var/lib", "var/log", "var/tmp", "workspace",
+)  # fmt: skip
+MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+# What programs expect to find in /etc and nobody minds: no passwords, no keys, no host names.
+ETC = (
+    "alternatives", "ca-certificates", "ca-certificates.conf", "debian_version", "fonts",
+    "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf",
+    "ld.so.conf.d", "localtime", "magic", "mailcap", "mime.types", "os-release", "perl", "php",
+    "protocols", "python3", "python3.11", "python3.12", "python3.13", "rpc", "services",
+    "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
+)  # fmt: skip
+_ETC_FILE_MAX = 4 * 1024 * 1024
+
+PASSWD = (
+    "root:x:0:0:root:/root:/bin/sh\n"
+    "user:x:1000:1000:user:/home/user:/bin/bash\n"
+    "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+)
+GROUP = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n"
+HOSTS = "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost\n"
+NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nprotocols: files\nservices: files\n"
+
+
+def build(root: str, config: dict[str, Any]) -> None:
+    """Mount a new tmpfs on `root` and fill it; `config` is the launcher's.
+
+    `binds` are (host path, path in the image) pairs, read-only; `data` is bound writable at
+    `/mnt`, for the sandboxes that keep their files.
+    """
+    sys_.mount("none", "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
+    binds = [(_hold(source), target) for source, target in config["binds"]]
+    data = _hold(config["data"]) if config.get("data") else None
+    sys_.mount("tmpfs", root, "tmpfs", sys_.MS_NOSUID, "size=64m,mode=0755")
+    for name in EMPTY:
+        os.makedirs(f"{root}/{name}", mode=0o755, exist_ok=True)
+    _bind("/usr", f"{root}/usr")
+    for name in MERGED:
+        if os.path.islink(f"/{name}"):
+            os.symlink(os.readlink(f"/{name}"), f"{root}/{name}")
+        elif os.path.isdir(f"/{name}"):
+            os.mkdir(f"{root}/{name}")
+            _bind(f"/{name}", f"{root}/{name}")
+    _etc(f"{root}/etc")
+    _devices(f"{root}/dev")
+    for source, target in binds:
+        _bind_into(source, f"{root}/{target.lstrip('/')}")
+    if data is not None:
+        sys_.mount(data, f"{root}/mnt", None, sys_.MS_BIND)
+        sys_.set_mount_flags(f"{root}/mnt", "nosuid", "nodev", recursive=False)
+
+
+def _hold(path: str) -> str:
+    """A name for `path` that still works when something is mounted over its parents."""
+    return f"/proc/self/fd/{os.open(path, os.O_PATH | os.O_CLOEXEC)}"
+
+
+def _bind(source: str, target: str) -> None:
+    sys_.mount(source, target, None, sys_.MS_BIND | sys_.MS_REC)
+    sys_.set_mount_flags(target, "ro", "nosuid", "nodev")
+
+
+def _bind_into(source: str, target: str) -> None:
+    if stat.S_ISDIR(os.stat(source).st_mode):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    _bind(source, target)
+
+
+def _etc(target: str) -> None:
+    """Copy the harmless part of /etc and write the rest; unreadable things are left out."""
+    for name in ETC:
+        source, copy = f"/etc/{name}", f"{target}/{name}"
+        os.makedirs(os.path.dirname(copy), exist_ok=True)
+        if os.path.islink(source) or os.path.isfile(source):
+            _copy(source, copy)
+        elif os.path.isdir(source):
+            shutil.copytree(
+                source, copy, symlinks=True, copy_function=_copy, dirs_exist_ok=True,
+                ignore_dangling_symlinks=True,
+            )  # fmt: skip
+    for name, text in (
+        ("passwd", PASSWD), ("group", GROUP), ("hosts", HOSTS), ("nsswitch.conf", NSSWITCH),
+        ("hostname", "sandbox\n"), ("resolv.conf", ""),
+    ):  # fmt: skip
+        with open(f"{target}/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def _copy(source: str, target: str) -> str:
+    try:
+        if os.path.islink(source):
+            os.symlink(os.readlink(source), target)
+        elif os.path.isfile(source) and os.path.getsize(source) <= _ETC_FILE_MAX:
+            shutil.copyfile(source, target)
+    except OSError:
+        pass
+    return target
+
+
+def _devices(dev: str) -> None:
+    for name in DEVICES:
+        os.close(os.open(f"{dev}/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+        sys_.mount(f"/dev/{name}", f"{dev}/{name}", None, sys_.MS_BIND)
+    for name, target in (
+        ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx"),
+    ):  # fmt: skip
+        os.symlink(target, f"{dev}/{name}")
