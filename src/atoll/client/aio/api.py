@@ -1,0 +1,130 @@
+"""The client of one server."""
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+import httpx
+
+from atoll.client import bodies, model, readers
+from atoll.client.aio.keys import AsyncKeys
+from atoll.client.aio.sandbox import AsyncSandboxes
+from atoll.client.aio.snapshots import AsyncSnapshots
+from atoll.client.aio.transport import AsyncTransport
+from atoll.client.options import CodeOptions, OneShotOptions
+from atoll.client.request import Request, get, post
+from atoll.client.retry import Retry
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+_BATCH_S = 3600.0
+
+
+class AsyncAtoll:
+    """Run untrusted code in isolated sandboxes.
+
+    Close it, or use it in a `with` block. `transport` replaces the network, in tests.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        api_key: str | None = None,
+        *,
+        retry: Retry | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._transport = AsyncTransport(url, api_key, retry=retry, transport=transport)
+        self.sandboxes = AsyncSandboxes(self._transport)
+        self.snapshots = AsyncSnapshots(self._transport)
+        self.keys = AsyncKeys(self._transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    async def execute(
+        self, language: str, code: str | None = None, **options: Unpack[CodeOptions]
+    ) -> model.Result:
+        """Run code once in a fresh sandbox: `code`, or `files=` and `entry=`."""
+        body = bodies.code(language, code, options)
+        request = post("/v1/execute", body, read_s=bodies.read_s(options))
+        return readers.result(await self._transport.json(request))
+
+    async def execute_stream(
+        self, language: str, code: str | None = None, **options: Unpack[CodeOptions]
+    ) -> AsyncGenerator[model.Event, None]:
+        """The same as events while it runs. Closing the generator ends the program."""
+        request = post("/v1/execute/stream", bodies.code(language, code, options))
+        async for event in self._stream(request):
+            yield event
+
+    async def run(
+        self, command: str | Sequence[str], **options: Unpack[OneShotOptions]
+    ) -> model.Result:
+        """Run a command once in a fresh sandbox; a string is a line for the shell."""
+        body = bodies.command(command, options)
+        request = post("/v1/run", body, read_s=bodies.read_s(options))
+        return readers.result(await self._transport.json(request))
+
+    async def run_stream(
+        self, command: str | Sequence[str], **options: Unpack[OneShotOptions]
+    ) -> AsyncGenerator[model.Event, None]:
+        """The same as events while it runs. Closing the generator ends the program."""
+        request = post("/v1/run/stream", bodies.command(command, options))
+        async for event in self._stream(request):
+            yield event
+
+    async def batch(
+        self, requests: Iterable[bodies.OneShot], *, concurrency: int | None = None
+    ) -> list[model.BatchItem]:
+        """Run many one-shots (`Code` and `Command`); results in order, problems as values."""
+        body: dict[str, object] = {"requests": [each.body() for each in requests]}
+        if concurrency is not None:
+            body["concurrency"] = concurrency
+        document = await self._transport.json(post("/v1/batch", body, read_s=_BATCH_S))
+        return [readers.batch_item(each) for each in document.items("results")]
+
+    async def events(self, *, after: str | None = None, limit: int = 100) -> model.EventPage:
+        """A page of the audit log, oldest first."""
+        page = await self._transport.json(get("/v1/events", cursor=after, limit=limit))
+        return readers.event_page(page)
+
+    async def follow_events(
+        self, *, after: str | None = None
+    ) -> AsyncGenerator[model.AuditEvent, None]:
+        """The audit log from now on, or from behind an event; it never ends by itself."""
+        events = self._transport.events(get("/v1/events"), last="", resume_from=after or "")
+        async for happened in events:
+            if happened.name == "audit":
+                yield readers.audit_event(readers.parsed(happened))
+
+    async def languages(self) -> list[model.LanguageInfo]:
+        """The languages the server knows, and which of them it has."""
+        page = await self._transport.json(get("/v1/languages"))
+        return [readers.language(each) for each in page.items("items")]
+
+    async def backends(self) -> list[model.BackendInfo]:
+        """The kinds of isolation, and why those that cannot be used cannot."""
+        page = await self._transport.json(get("/v1/backends"))
+        return [readers.backend(each) for each in page.items("items")]
+
+    async def ready(self) -> bool:
+        """Whether the server takes work."""
+        return await self._transport.exists(get("/readyz"))
+
+    async def _stream(self, request: Request) -> AsyncGenerator[model.Event, None]:
+        async for happened in self._transport.events(request, last=readers.LAST_EVENT):
+            event = readers.event(happened)
+            if event is not None:
+                yield event

@@ -1,0 +1,179 @@
+"""A sandbox's files."""
+
+import tempfile
+from collections.abc import AsyncGenerator
+from functools import partial
+from pathlib import Path
+
+from atoll.client import model, readers, trees
+from atoll.client.aio.drive import blocking
+from atoll.client.aio.transport import AsyncTransport
+from atoll.client.options import Content
+from atoll.client.request import Body, Request, below, get
+from atoll.client.spool import Progress, Spool, counted, pieces
+
+_RAW = {"Accept": "*/*"}
+_TRANSFER_S = 600.0
+
+
+class AsyncFiles:
+    """Paths are relative to `/workspace`, or absolute. Names that are not UTF-8 hold surrogates."""
+
+    def __init__(self, transport: AsyncTransport, sandbox_path: str) -> None:
+        self._transport = transport
+        self._root = sandbox_path
+
+    def _url(self, path: str) -> str:
+        return f"{self._root}/files/{below(path)}"
+
+    async def read(self, path: str) -> bytes:
+        """The whole content."""
+        return b"".join([chunk async for chunk in self.stream(path)])
+
+    async def read_text(self, path: str) -> str:
+        """The whole content, which must be UTF-8."""
+        return (await self.read(path)).decode()
+
+    async def stream(self, path: str) -> AsyncGenerator[bytes, None]:
+        """The content, piece by piece."""
+        request = Request("GET", self._url(path), repeatable=True, headers=_RAW)
+        async for chunk in self._transport.chunks(request):
+            yield chunk
+
+    async def write(
+        self,
+        path: str,
+        data: Content,
+        *,
+        mode: int | None = None,
+        if_match: str | None = None,
+    ) -> model.FileInfo:
+        """Create or replace a file whole, with its parents.
+
+        `if_match` is an etag that must still hold, or "*" for "must exist", or "" for "must not".
+        """
+        body = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+        return await self._put(path, body, {}, mode, if_match)
+
+    async def upload(
+        self, local: Path, path: str, *, mode: int | None = None, progress: Progress | None = None
+    ) -> model.FileInfo:
+        """Write a local file to a path, without holding it in memory."""
+        size = (await blocking(local.stat)).st_size
+        headers = {"Content-Length": str(size)}
+        return await self._put(path, lambda: pieces(local, progress), headers, mode, None)
+
+    async def download(self, path: str, local: Path, *, progress: Progress | None = None) -> None:
+        """Write a path's content to a local file; a half-written one is removed."""
+        spool = await blocking(lambda: Spool(local))
+        try:
+            request = Request("GET", self._url(path), repeatable=True, headers=_RAW)
+            async for chunk in self._transport.chunks(request):
+                await blocking(partial(spool.write, chunk))
+                if progress is not None:
+                    progress(len(chunk))
+            await blocking(spool.settle)
+        finally:
+            spool.discard()
+
+    async def stat(self, path: str) -> model.FileInfo:
+        """One path; a link is reported, not followed."""
+        return readers.file(await self._transport.json(get(self._url(path), stat=True)))
+
+    async def list(self, path: str = ".", *, depth: int = 1) -> list[model.FileInfo]:
+        """What is beneath a directory, sorted by path."""
+        request = get(self._url(path), list=True, depth=depth)
+        page = await self._transport.json(request)
+        return [readers.file(each) for each in page.items("items")]
+
+    async def exists(self, path: str) -> bool:
+        """Whether there is anything at the path."""
+        return await self._transport.exists(get(self._url(path), stat=True))
+
+    async def mkdir(self, path: str, *, mode: int = 0o755, parents: bool = True) -> model.FileInfo:
+        """Make a directory."""
+        return await self._do(path, {"op": "mkdir", "mode": mode, "parents": parents})
+
+    async def move(self, source: str, target: str, *, overwrite: bool = False) -> model.FileInfo:
+        """Rename."""
+        return await self._do(source, {"op": "move", "to": target, "overwrite": overwrite})
+
+    async def remove(self, path: str, *, recursive: bool = False) -> None:
+        """Remove a file, an empty directory, or with `recursive` a whole tree."""
+        query: dict[str, bool] = {"recursive": True} if recursive else {}
+        await self._transport.send(Request("DELETE", self._url(path), query=query))
+
+    async def upload_dir(
+        self, local: Path, path: str = ".", *, progress: Progress | None = None
+    ) -> int:
+        """Copy everything beneath a local directory to a path; the number of entries."""
+        return await self.put_archive(path, lambda: counted(trees.packed(local), progress))
+
+    async def download_dir(
+        self, path: str, local: Path, *, progress: Progress | None = None
+    ) -> trees.Unpacked:
+        """Copy everything beneath a path to a local directory; what is unsafe is left out."""
+        with await blocking(tempfile.TemporaryFile) as spool:
+            async for chunk in self._transport.chunks(self._archive(path)):
+                await blocking(partial(spool.write, chunk))
+                if progress is not None:
+                    progress(len(chunk))
+            await blocking(lambda: spool.seek(0))
+            return await blocking(lambda: trees.unpack(spool, local))
+
+    async def put_archive(self, path: str, body: bytes | Body) -> int:
+        """Unpack a tar or tar.gz stream beneath a path; the number of entries."""
+        request = Request(
+            "PUT",
+            f"{self._root}/archive",
+            query={"path": path},
+            body=body,
+            headers={"Content-Type": "application/x-tar"},
+            repeatable=True,
+            read_s=_TRANSFER_S,
+        )
+        return (await self._transport.json(request)).whole("entries")
+
+    async def get_archive(self, path: str = ".") -> AsyncGenerator[bytes, None]:
+        """A tar stream of everything beneath a path."""
+        async for chunk in self._transport.chunks(self._archive(path)):
+            yield chunk
+
+    def _archive(self, path: str) -> Request:
+        return Request(
+            "GET",
+            f"{self._root}/archive",
+            query={"path": path},
+            headers={"Accept": "application/x-tar"},
+            repeatable=True,
+            read_s=_TRANSFER_S,
+        )
+
+    async def _put(
+        self,
+        path: str,
+        body: bytes | Body,
+        headers: dict[str, str],
+        mode: int | None,
+        if_match: str | None,
+    ) -> model.FileInfo:
+        headers = {"Content-Type": "application/octet-stream", **headers}
+        if if_match == "":
+            headers["If-None-Match"] = "*"
+        elif if_match is not None:
+            headers["If-Match"] = if_match
+        request = Request(
+            "PUT",
+            self._url(path),
+            query={} if mode is None else {"mode": f"{mode:o}"},
+            body=body,
+            headers=headers,
+            # Conditions make the second of two writes fail although the first was ours.
+            repeatable=if_match is None,
+            read_s=_TRANSFER_S,
+        )
+        return readers.file(await self._transport.json(request))
+
+    async def _do(self, path: str, operation: dict[str, object]) -> model.FileInfo:
+        request = Request("POST", self._url(path), json=operation)
+        return readers.file(await self._transport.json(request))

@@ -1,0 +1,120 @@
+"""Programs in a sandbox that go on without their client."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Literal, Unpack
+
+from atoll.client import bodies, model, readers
+from atoll.client.aio.attach import AsyncTerminal, open_terminal
+from atoll.client.aio.transport import AsyncTransport
+from atoll.client.document import Document
+from atoll.client.options import StartOptions
+from atoll.client.request import Request, create, delete, get, post
+
+Channel = Literal["stdout", "stderr"]
+_WAIT_S = 30
+
+
+class AsyncProcess:
+    """One program. It lives in the server; nothing here needs closing."""
+
+    def __init__(
+        self, transport: AsyncTransport, processes_path: str, info: model.ProcessInfo
+    ) -> None:
+        self._transport = transport
+        self._path = f"{processes_path}/{info.pid}"
+        self.info = info
+
+    @property
+    def pid(self) -> int:
+        """Its number in the sandbox."""
+        return self.info.pid
+
+    async def refresh(self) -> model.ProcessInfo:
+        """Ask how it is now."""
+        self.info = readers.process(await self._transport.json(get(self._path)))
+        return self.info
+
+    async def wait(self) -> model.Exit:
+        """Wait for its end, however long that takes."""
+        path = f"{self._path}/wait"
+        request = Request("POST", path, query={"timeout_s": _WAIT_S}, repeatable=True)
+        while True:
+            self.info = readers.process(await self._transport.json(request))
+            if self.info.exit is not None:
+                return self.info.exit
+
+    async def output(
+        self,
+        *,
+        channel: Channel | None = None,
+        position: str | None = None,
+        follow: bool = True,
+    ) -> AsyncGenerator[model.Output | model.Finished, None]:
+        """What it has written, from the beginning or a position, and what it goes on writing.
+
+        A broken connection is made again where it broke: nothing is lost or seen twice.
+        """
+        query = {"channel": channel, "follow": follow, "encoding": "base64"}
+        request = get(f"{self._path}/output", position=position, **query)
+        last = readers.LAST_EVENT if follow else None
+        events = self._transport.events(request, last=last, resume_from="")
+        async for happened in events:
+            event = readers.event(happened)
+            if isinstance(event, model.Output | model.Finished):
+                yield event
+
+    async def write_stdin(self, data: str | bytes, *, close: bool = False) -> None:
+        """Feed it; with `close` its input ends there."""
+        body = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+        query = {"close": True} if close else {}
+        headers = {"Content-Type": "application/octet-stream"}
+        path = f"{self._path}/stdin"
+        await self._transport.send(Request("POST", path, query=query, body=body, headers=headers))
+
+    async def close_stdin(self) -> None:
+        """End its input."""
+        await self.write_stdin(b"", close=True)
+
+    async def signal(self, signal: int | str) -> None:
+        """Send a signal, by number or by a name such as `SIGINT`."""
+        await self._transport.send(post(f"{self._path}/signal", {"signal": signal}))
+
+    async def resize(self, rows: int, cols: int) -> None:
+        """Tell its terminal the size."""
+        body = {"rows": rows, "cols": cols}
+        await self._transport.send(post(f"{self._path}/resize", body, repeatable=True))
+
+    async def kill(self) -> None:
+        """End it at once."""
+        await self._transport.send(delete(self._path))
+
+    async def attach(self) -> AsyncTerminal:
+        """Its terminal, both ways. Close it, or use it in a `with` block."""
+        return await open_terminal(self._transport.url, self._transport.headers, self._path)
+
+
+class AsyncProcesses:
+    """The programs of one sandbox."""
+
+    def __init__(self, transport: AsyncTransport, sandbox_path: str) -> None:
+        self._transport = transport
+        self._path = f"{sandbox_path}/processes"
+
+    async def start(
+        self, command: str | Sequence[str] | None = None, **options: Unpack[StartOptions]
+    ) -> AsyncProcess:
+        """Start a command (a string is a line for the shell), or `language=` and `code=`."""
+        request = create(self._path, bodies.command(command, options))
+        return self._process(await self._transport.json(request))
+
+    async def get(self, pid: int) -> AsyncProcess:
+        """One of them, running or not."""
+        return self._process(await self._transport.json(get(f"{self._path}/{pid}")))
+
+    async def list(self) -> list[model.ProcessInfo]:
+        """All that were ever started here."""
+        page = await self._transport.json(get(self._path))
+        return [readers.process(each) for each in page.items("items")]
+
+    def _process(self, document: Document) -> AsyncProcess:
+        return AsyncProcess(self._transport, self._path, readers.process(document))

@@ -1,0 +1,181 @@
+"""Send requests: retries, problems into exceptions, streams that resume."""
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import httpx
+
+from atoll.client.aio.drive import Http, Response, pump, sleep
+from atoll.client.document import Document
+from atoll.client.errors import AtollError, NotFound, Unreachable, problem_from
+from atoll.client.request import Request
+from atoll.client.retry import Retry
+from atoll.client.sse import EventParser, ServerEvent
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+# What is read is what was sent, so that ranges and positions count the same bytes.
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
+_CONNECT_S = 5.0
+_WRITE_S = 60.0
+_KEEPALIVE_S = 2.0
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class AsyncTransport:
+    """One server, one pool of connections. Close it."""
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        retry: Retry | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.headers: Mapping[str, str] = {"X-API-Key": api_key} if api_key else {}
+        self._retry = retry or Retry()
+        self._http = Http(
+            base_url=self.url,
+            headers={**_HEADERS, **self.headers},
+            # Making a TLS context costs more than a request; a plain address needs none.
+            verify=self.url.startswith("https:"),
+            trust_env=urlsplit(self.url).hostname not in _LOOPBACK,
+            transport=transport,
+            limits=httpx.Limits(max_connections=None, keepalive_expiry=_KEEPALIVE_S),
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def send(self, request: Request) -> Response:
+        """The whole answer of a success; a `Problem` or `Unreachable` otherwise."""
+        async with self.open(request) as response:
+            try:
+                await response.aread()
+            except httpx.TransportError as failed:
+                raise self._unreachable(failed, sent=True) from failed
+            return response
+
+    async def json(self, request: Request) -> Document:
+        """A success's JSON object."""
+        attempt = 1
+        while True:
+            try:
+                response = await self.send(request)
+            except Unreachable as failed:
+                await self._wait_or_raise(failed, attempt, request)
+                attempt += 1
+            else:
+                return Document(json.loads(response.content or b"{}"))
+
+    @asynccontextmanager
+    async def open(self, request: Request) -> AsyncGenerator[Response, None]:
+        """A success's answer, its body not yet read; tries again until the headers are there."""
+        response = await self._begin(request)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def chunks(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """A success's body, piece by piece."""
+        async with self.open(request) as response:
+            try:
+                async for chunk in response.aiter_raw():
+                    yield chunk
+            except httpx.TransportError as failed:
+                raise self._unreachable(failed, sent=True) from failed
+
+    async def exists(self, request: Request) -> bool:
+        """Whether the answer is a success, rather than `NotFound`."""
+        try:
+            await self.send(request)
+        except NotFound:
+            return False
+        return True
+
+    async def _begin(self, request: Request) -> Response:
+        attempt = 1
+        while True:
+            try:
+                return await self._try(request)
+            except AtollError as failed:
+                await self._wait_or_raise(failed, attempt, request)
+            attempt += 1
+
+    async def _wait_or_raise(self, failed: AtollError, attempt: int, request: Request) -> None:
+        wait_s = self._retry.wait_s(failed, attempt, repeatable=request.repeatable)
+        if wait_s is None:
+            raise failed
+        await sleep(wait_s)
+
+    async def _try(self, request: Request) -> Response:
+        outgoing = self._http.build_request(
+            request.method,
+            request.path,
+            params=request.parameters() or None,
+            json=request.json,
+            content=pump(request.body) if callable(request.body) else request.body,
+            headers=dict(request.headers),
+            timeout=httpx.Timeout(_WRITE_S, connect=_CONNECT_S, read=request.read_s),
+        )
+        try:
+            response = await self._http.send(outgoing, stream=True)
+            if response.is_success:
+                return response
+            try:
+                body = await response.aread()
+            finally:
+                await response.aclose()
+        except httpx.TransportError as failed:
+            raise self._unreachable(failed, sent=not isinstance(failed, _NEVER_SENT)) from failed
+        raise problem_from(response.status_code, response.headers, body)
+
+    def _unreachable(self, failed: httpx.TransportError, *, sent: bool) -> Unreachable:
+        reason = str(failed) or type(failed).__name__
+        return Unreachable(f"{self.url} did not answer: {reason}", sent=sent)
+
+    async def events(
+        self,
+        request: Request,
+        *,
+        last: str | None = None,
+        resume_from: str | None = None,
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """The events of a stream, until one named `last` has come.
+
+        With `resume_from` (an event id, or "" for the beginning) a broken connection is made
+        again where it broke; without, breaking raises `Unreachable`.
+        """
+        position = resume_from
+        attempt = 1
+        while True:
+            headers = {"Accept": "text/event-stream", **request.headers}
+            if position:
+                headers["Last-Event-ID"] = position
+            broken = Unreachable(f"{self.url} ended the stream early.", sent=True)
+            async with self.open(replace(request, headers=headers)) as response:
+                parser = EventParser()
+                try:
+                    async for chunk in response.aiter_raw():
+                        for event in parser.feed(chunk):
+                            attempt = 1
+                            if position is not None and event.id is not None:
+                                position = event.id
+                            yield event
+                            if event.name == last:
+                                return
+                    if last is None:
+                        return
+                except httpx.TransportError as failed:
+                    broken = self._unreachable(failed, sent=True)
+            wait_s = self._retry.wait_s(broken, attempt, repeatable=position is not None)
+            if wait_s is None:
+                raise broken
+            await sleep(wait_s)
+            attempt += 1

@@ -1,0 +1,222 @@
+"""From JSON answers to the values of `model`."""
+
+import base64
+import json
+
+from atoll.client import model
+from atoll.client.document import Document
+from atoll.client.errors import AtollError, problem_in
+from atoll.client.sse import ServerEvent
+
+LAST_EVENT = "exit"
+
+
+def leave(document: Document) -> model.Exit:
+    """How a program ended."""
+    usage = document.inner("usage")
+    return model.Exit(
+        exit_code=document.maybe_whole("exit_code"),
+        reason=document.text("reason", "unknown"),
+        signal=document.maybe_whole("signal"),
+        truncated=document.flag("truncated"),
+        usage=model.Usage(
+            usage.number("wall_s"), usage.number("cpu_s"), usage.whole("peak_memory_bytes")
+        ),
+    )
+
+
+def content(document: Document, key: str) -> bytes:
+    """Bytes in the encoding that the document names."""
+    text = document.text(key)
+    if document.text("encoding") == "base64":
+        return base64.b64decode(text)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def result(document: Document) -> model.Result:
+    """The end of a program, with its output."""
+    return model.Result(
+        id=document.text("id"),
+        exit=leave(document),
+        stdout_bytes=content(document, "stdout"),
+        stderr_bytes=content(document, "stderr"),
+        timings=document.numbers("timings"),
+        backend=document.text("backend"),
+    )
+
+
+def batch_item(document: Document) -> model.BatchItem:
+    """One of a batch: a result, or the problem that this one had."""
+    if document.has("error"):
+        return problem_in(document.inner("error").fields)
+    return result(document.inner("result"))
+
+
+def event(happened: ServerEvent) -> model.Event | None:
+    """An event of a stream; None for a kind this client does not know.
+
+    Raises the `Problem` that a stream can end with.
+    """
+    document = parsed(happened)
+    if happened.name in {"stdout", "stderr"}:
+        return output(happened, document)
+    if happened.name == "started":
+        return model.Started(
+            document.text("id"), document.maybe_whole("pid"), document.text("backend")
+        )
+    if happened.name == LAST_EVENT:
+        return model.Finished(document.text("id"), leave(document), document.numbers("timings"))
+    if happened.name == "error":
+        raise problem_in(document.fields)
+    return None
+
+
+def output(happened: ServerEvent, document: Document) -> model.Output:
+    """A piece of output."""
+    return model.Output(
+        channel=happened.name,
+        data=content(document, "data"),
+        position=happened.id,
+        skipped=document.whole("skipped"),
+    )
+
+
+def parsed(happened: ServerEvent) -> Document:
+    """The data of an event."""
+    try:
+        return Document(json.loads(happened.data))
+    except ValueError as wrong:
+        raise AtollError(f"The server sent an event that is not JSON: {wrong}") from wrong
+
+
+def sandbox(document: Document) -> model.SandboxInfo:
+    """A sandbox."""
+    return model.SandboxInfo(
+        id=document.text("id"),
+        name=document.maybe_text("name"),
+        state=document.text("state"),
+        backend=document.text("backend"),
+        image=document.text("image"),
+        profile=document.text("profile"),
+        limits=document.numbers("limits"),
+        env=document.strings("env"),
+        labels=document.strings("labels"),
+        base=document.maybe_text("base"),
+        created_at=document.number("created_at"),
+        last_used_at=document.number("last_used_at"),
+        idle_timeout_s=document.maybe_number("idle_timeout_s"),
+        expires_at=document.maybe_number("expires_at"),
+        version=document.whole("version"),
+    )
+
+
+def process(document: Document) -> model.ProcessInfo:
+    """A program in a sandbox."""
+    return model.ProcessInfo(
+        sandbox_id=document.text("sandbox_id"),
+        pid=document.whole("pid"),
+        argv=document.words("argv"),
+        cwd=document.text("cwd"),
+        tty=document.flag("tty"),
+        background=document.flag("background"),
+        started_at=document.number("started_at"),
+        ended_at=document.maybe_number("ended_at"),
+        exit=leave(document.inner("exit")) if document.has("exit") else None,
+    )
+
+
+def file(document: Document) -> model.FileInfo:
+    """One path."""
+    return model.FileInfo(
+        path=document.text("path"),
+        href=document.text("href"),
+        kind=document.text("kind"),
+        size=document.whole("size"),
+        mode=document.whole("mode"),
+        mtime=document.number("mtime"),
+        etag=document.text("etag"),
+        target=document.maybe_text("target"),
+    )
+
+
+def snapshot(document: Document) -> model.SnapshotInfo:
+    """A frozen sandbox."""
+    return model.SnapshotInfo(
+        id=document.text("id"),
+        name=document.maybe_text("name"),
+        sandbox_id=document.text("sandbox_id"),
+        backend=document.text("backend"),
+        image=document.text("image"),
+        created_at=document.number("created_at"),
+        size_bytes=document.whole("size_bytes"),
+        labels=document.strings("labels"),
+    )
+
+
+def post_mortem(document: Document) -> model.PostMortem:
+    """Why a sandbox ended."""
+    return model.PostMortem(
+        sandbox_id=document.text("sandbox_id"),
+        ended_by=document.text("ended_by"),
+        detail=document.text("detail"),
+        at=document.number("at"),
+        last_output=document.text("last_output"),
+    )
+
+
+def audit_event(document: Document) -> model.AuditEvent:
+    """One line of the audit log."""
+    return model.AuditEvent(
+        seq=document.whole("seq"),
+        at=document.number("at"),
+        tenant=document.text("tenant"),
+        actor=document.text("actor"),
+        action=document.text("action"),
+        outcome=document.text("outcome"),
+        sandbox_id=document.maybe_text("sandbox_id"),
+        detail=document.strings("detail"),
+    )
+
+
+def key(document: Document) -> model.KeyInfo:
+    """An API key."""
+    return model.KeyInfo(
+        id=document.text("id"),
+        tenant=document.text("tenant"),
+        name=document.text("name"),
+        prefix=document.text("prefix"),
+        admin=document.flag("admin"),
+        created_at=document.number("created_at"),
+        expires_at=document.maybe_number("expires_at"),
+        key=document.maybe_text("key"),
+    )
+
+
+def event_page(document: Document) -> model.EventPage:
+    """A piece of the audit log."""
+    items = tuple(audit_event(each) for each in document.items("items"))
+    return model.EventPage(items, document.text("next_cursor"))
+
+
+def language(document: Document) -> model.LanguageInfo:
+    """A language."""
+    return model.LanguageInfo(
+        name=document.text("name"),
+        title=document.text("title"),
+        aliases=document.words("aliases"),
+        extension=document.text("extension"),
+        available=document.flag("available"),
+        hint=document.maybe_text("hint"),
+    )
+
+
+def backend(document: Document) -> model.BackendInfo:
+    """A kind of isolation."""
+    return model.BackendInfo(
+        name=document.text("name"),
+        usable=document.flag("usable"),
+        isolation=document.text("isolation"),
+        why=document.text("why"),
+        capabilities=document.words("capabilities"),
+        facts=document.strings("facts"),
+    )
