@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 MODE := $(shell [ "$$(id -u)" = 0 ] && echo root || echo rootless)
 PYTEST_ARGS ?=
 
-.PHONY: help setup run dev test lint format types imports pytest test-rootless bench lock docs clean
+.PHONY: help setup run dev test lint format types imports pytest test-rootless test-pythons bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -65,6 +65,9 @@ pytest: dev  ## the tests alone (PYTEST_ARGS="-k name" chooses)
 
 test-rootless:  ## the suites that touch the host, as an ordinary user
 	.ci/rootless
+
+test-pythons:  ## the tests that do not touch the host, on other Pythons that are here
+	.ci/pythons
 
 bench: $(VENV)/.run-ready  ## measure the promises beside the alternatives on this host
 	$(BIN)/atoll bench $(ARGS)
