@@ -1,6 +1,7 @@
 """The client of one server."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -12,7 +13,7 @@ from atoll.client.aio.sandbox import AsyncSandboxes
 from atoll.client.aio.snapshots import AsyncSnapshots
 from atoll.client.aio.transport import AsyncTransport
 from atoll.client.options import CodeOptions, OneShotOptions
-from atoll.client.request import Request, get, post
+from atoll.client.request import get, post
 from atoll.client.retry import Retry
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -61,13 +62,12 @@ class AsyncAtoll:
         request = post("/v1/execute", body, read_s=bodies.read_s(options))
         return readers.result(await self._transport.json(request))
 
-    async def execute_stream(
+    def execute_stream(
         self, language: str, code: str | None = None, **options: Unpack[CodeOptions]
     ) -> AsyncGenerator[model.Event, None]:
         """The same as events while it runs. Closing the generator ends the program."""
         request = post("/v1/execute/stream", bodies.code(language, code, options))
-        async for event in self._stream(request):
-            yield event
+        return self._transport.program(request)
 
     async def run(
         self, command: str | Sequence[str], **options: Unpack[OneShotOptions]
@@ -77,13 +77,12 @@ class AsyncAtoll:
         request = post("/v1/run", body, read_s=bodies.read_s(options))
         return readers.result(await self._transport.json(request))
 
-    async def run_stream(
+    def run_stream(
         self, command: str | Sequence[str], **options: Unpack[OneShotOptions]
     ) -> AsyncGenerator[model.Event, None]:
         """The same as events while it runs. Closing the generator ends the program."""
         request = post("/v1/run/stream", bodies.command(command, options))
-        async for event in self._stream(request):
-            yield event
+        return self._transport.program(request)
 
     async def batch(
         self, requests: Iterable[bodies.OneShot], *, concurrency: int | None = None
@@ -104,10 +103,11 @@ class AsyncAtoll:
         self, *, after: str | None = None
     ) -> AsyncGenerator[model.AuditEvent, None]:
         """The audit log from now on, or from behind an event; it never ends by itself."""
-        events = self._transport.events(get("/v1/events"), last="", resume_from=after or "")
-        async for happened in events:
-            if happened.name == "audit":
-                yield readers.audit_event(readers.parsed(happened))
+        stream = self._transport.events(get("/v1/events"), last="", resume_from=after or "")
+        async with aclosing(stream) as events:
+            async for happened in events:
+                if happened.name == "audit":
+                    yield readers.audit_event(readers.parsed(happened))
 
     async def languages(self) -> list[model.LanguageInfo]:
         """The languages the server knows, and which of them it has."""
@@ -122,9 +122,3 @@ class AsyncAtoll:
     async def ready(self) -> bool:
         """Whether the server takes work."""
         return await self._transport.exists(get("/readyz"))
-
-    async def _stream(self, request: Request) -> AsyncGenerator[model.Event, None]:
-        async for happened in self._transport.events(request, last=readers.LAST_EVENT):
-            event = readers.event(happened)
-            if event is not None:
-                yield event

@@ -4,12 +4,12 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
 import httpx
-from anyio import sleep, to_thread
+from anyio import CancelScope, sleep, to_thread
 from websockets.asyncio.client import ClientConnection, connect
 
 from atoll.client.request import Body
 
-__all__ = ["Http", "Response", "Socket", "blocking", "connect", "pump", "sleep"]
+__all__ = ["Http", "Response", "Socket", "blocking", "connect", "pump", "sleep", "surely"]
 
 Http = httpx.AsyncClient
 Response = httpx.Response
@@ -21,6 +21,12 @@ T = TypeVar("T")
 async def blocking(work: Callable[[], T]) -> T:
     """Do what touches a disk in a thread, so that it does not stop the loop."""
     return await to_thread.run_sync(work)
+
+
+async def surely(work: Callable[[], T]) -> T:
+    """Do what is short and must be done also while being cancelled."""
+    with CancelScope(shield=True):
+        return await blocking(work)
 
 
 async def pump(body: Body) -> AsyncGenerator[bytes, None]:

@@ -1,12 +1,13 @@
 """A sandbox's files."""
 
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
 from atoll.client import model, readers, trees
-from atoll.client.aio.drive import blocking
+from atoll.client.aio.drive import blocking, surely
 from atoll.client.aio.transport import AsyncTransport
 from atoll.client.options import Content
 from atoll.client.request import Body, Request, below, get
@@ -28,17 +29,17 @@ class AsyncFiles:
 
     async def read(self, path: str) -> bytes:
         """The whole content."""
-        return b"".join([chunk async for chunk in self.stream(path)])
+        request = Request("GET", self._url(path), repeatable=True, headers=_RAW)
+        return (await self._transport.send(request)).content
 
     async def read_text(self, path: str) -> str:
         """The whole content, which must be UTF-8."""
         return (await self.read(path)).decode()
 
-    async def stream(self, path: str) -> AsyncGenerator[bytes, None]:
+    def stream(self, path: str) -> AsyncGenerator[bytes, None]:
         """The content, piece by piece."""
         request = Request("GET", self._url(path), repeatable=True, headers=_RAW)
-        async for chunk in self._transport.chunks(request):
-            yield chunk
+        return self._transport.chunks(request)
 
     async def write(
         self,
@@ -67,14 +68,10 @@ class AsyncFiles:
         """Write a path's content to a local file; a half-written one is removed."""
         spool = await blocking(lambda: Spool(local))
         try:
-            request = Request("GET", self._url(path), repeatable=True, headers=_RAW)
-            async for chunk in self._transport.chunks(request):
-                await blocking(partial(spool.write, chunk))
-                if progress is not None:
-                    progress(len(chunk))
+            await self._into(self.stream(path), spool.write, progress)
             await blocking(spool.settle)
         finally:
-            spool.discard()
+            await surely(spool.discard)
 
     async def stat(self, path: str) -> model.FileInfo:
         """One path; a link is reported, not followed."""
@@ -114,10 +111,7 @@ class AsyncFiles:
     ) -> trees.Unpacked:
         """Copy everything beneath a path to a local directory; what is unsafe is left out."""
         with await blocking(tempfile.TemporaryFile) as spool:
-            async for chunk in self._transport.chunks(self._archive(path)):
-                await blocking(partial(spool.write, chunk))
-                if progress is not None:
-                    progress(len(chunk))
+            await self._into(self.get_archive(path), spool.write, progress)
             await blocking(lambda: spool.seek(0))
             return await blocking(lambda: trees.unpack(spool, local))
 
@@ -134,10 +128,9 @@ class AsyncFiles:
         )
         return (await self._transport.json(request)).whole("entries")
 
-    async def get_archive(self, path: str = ".") -> AsyncGenerator[bytes, None]:
+    def get_archive(self, path: str = ".") -> AsyncGenerator[bytes, None]:
         """A tar stream of everything beneath a path."""
-        async for chunk in self._transport.chunks(self._archive(path)):
-            yield chunk
+        return self._transport.chunks(self._archive(path))
 
     def _archive(self, path: str) -> Request:
         return Request(
@@ -177,3 +170,15 @@ class AsyncFiles:
     async def _do(self, path: str, operation: dict[str, object]) -> model.FileInfo:
         request = Request("POST", self._url(path), json=operation)
         return readers.file(await self._transport.json(request))
+
+    async def _into(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        write: Callable[[bytes], object],
+        progress: Progress | None,
+    ) -> None:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                await blocking(partial(write, chunk))
+                if progress is not None:
+                    progress(len(chunk))

@@ -1,6 +1,7 @@
 """Programs in a sandbox that go on without their client."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Literal, Unpack
 
 from atoll.client import bodies, model, readers
@@ -57,11 +58,12 @@ class AsyncProcess:
         query = {"channel": channel, "follow": follow, "encoding": "base64"}
         request = get(f"{self._path}/output", position=position, **query)
         last = readers.LAST_EVENT if follow else None
-        events = self._transport.events(request, last=last, resume_from="")
-        async for happened in events:
-            event = readers.event(happened)
-            if isinstance(event, model.Output | model.Finished):
-                yield event
+        stream = self._transport.events(request, last=last, resume_from="")
+        async with aclosing(stream) as events:
+            async for happened in events:
+                event = readers.event(happened)
+                if isinstance(event, model.Output | model.Finished):
+                    yield event
 
     async def write_stdin(self, data: str | bytes, *, close: bool = False) -> None:
         """Feed it; with `close` its input ends there."""

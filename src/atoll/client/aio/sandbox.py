@@ -56,15 +56,12 @@ class AsyncSandbox:
         request = post(f"{self._path}/exec", body, read_s=bodies.read_s(options))
         return readers.result(await self._transport.json(request))
 
-    async def stream(
+    def stream(
         self, command: str | Sequence[str] | None = None, **options: Unpack[ExecOptions]
     ) -> AsyncGenerator[model.Event, None]:
         """The same as events while it runs. Closing the generator ends the program."""
         request = post(f"{self._path}/exec/stream", bodies.command(command, options))
-        async for happened in self._transport.events(request, last=readers.LAST_EVENT):
-            event = readers.event(happened)
-            if event is not None:
-                yield event
+        return self._transport.program(request)
 
     async def refresh(self) -> model.SandboxInfo:
         """Ask how it is now."""

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx
 
+from atoll.client import model, readers
 from atoll.client.aio.drive import Http, Response, pump, sleep
 from atoll.client.document import Document
 from atoll.client.errors import AtollError, NotFound, Unreachable, problem_from
@@ -139,6 +140,14 @@ class AsyncTransport:
     def _unreachable(self, failed: httpx.TransportError, *, sent: bool) -> Unreachable:
         reason = str(failed) or type(failed).__name__
         return Unreachable(f"{self.url} did not answer: {reason}", sent=sent)
+
+    async def program(self, request: Request) -> AsyncGenerator[model.Event, None]:
+        """The events of a program's stream, to its exit. Closing it closes the connection."""
+        async with aclosing(self.events(request, last=readers.LAST_EVENT)) as events:
+            async for happened in events:
+                event = readers.event(happened)
+                if event is not None:
+                    yield event
 
     async def events(
         self,

@@ -4,6 +4,7 @@
 """The client of one server."""
 
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -15,7 +16,7 @@ from atoll.client.sync.sandbox import Sandboxes
 from atoll.client.sync.snapshots import Snapshots
 from atoll.client.sync.transport import Transport
 from atoll.client.options import CodeOptions, OneShotOptions
-from atoll.client.request import Request, get, post
+from atoll.client.request import get, post
 from atoll.client.retry import Retry
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -69,8 +70,7 @@ class Atoll:
     ) -> Generator[model.Event, None]:
         """The same as events while it runs. Closing the generator ends the program."""
         request = post("/v1/execute/stream", bodies.code(language, code, options))
-        for event in self._stream(request):
-            yield event
+        return self._transport.program(request)
 
     def run(
         self, command: str | Sequence[str], **options: Unpack[OneShotOptions]
@@ -85,8 +85,7 @@ class Atoll:
     ) -> Generator[model.Event, None]:
         """The same as events while it runs. Closing the generator ends the program."""
         request = post("/v1/run/stream", bodies.command(command, options))
-        for event in self._stream(request):
-            yield event
+        return self._transport.program(request)
 
     def batch(
         self, requests: Iterable[bodies.OneShot], *, concurrency: int | None = None
@@ -107,10 +106,11 @@ class Atoll:
         self, *, after: str | None = None
     ) -> Generator[model.AuditEvent, None]:
         """The audit log from now on, or from behind an event; it never ends by itself."""
-        events = self._transport.events(get("/v1/events"), last="", resume_from=after or "")
-        for happened in events:
-            if happened.name == "audit":
-                yield readers.audit_event(readers.parsed(happened))
+        stream = self._transport.events(get("/v1/events"), last="", resume_from=after or "")
+        with closing(stream) as events:
+            for happened in events:
+                if happened.name == "audit":
+                    yield readers.audit_event(readers.parsed(happened))
 
     def languages(self) -> list[model.LanguageInfo]:
         """The languages the server knows, and which of them it has."""
@@ -125,9 +125,3 @@ class Atoll:
     def ready(self) -> bool:
         """Whether the server takes work."""
         return self._transport.exists(get("/readyz"))
-
-    def _stream(self, request: Request) -> Generator[model.Event, None]:
-        for happened in self._transport.events(request, last=readers.LAST_EVENT):
-            event = readers.event(happened)
-            if event is not None:
-                yield event

@@ -9,7 +9,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from atoll.client.request import Body
 
-__all__ = ["Http", "Response", "Socket", "blocking", "connect", "pump", "sleep"]
+__all__ = ["Http", "Response", "Socket", "blocking", "connect", "pump", "sleep", "surely"]
 
 Http = httpx.Client
 Response = httpx.Response
@@ -21,6 +21,9 @@ T = TypeVar("T")
 def blocking(work: Callable[[], T]) -> T:
     """Do it here."""
     return work()
+
+
+surely = blocking
 
 
 def pump(body: Body) -> Generator[bytes, None]:

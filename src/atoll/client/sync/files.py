@@ -4,12 +4,13 @@
 """A sandbox's files."""
 
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from atoll.client import model, readers, trees
-from atoll.client.sync.drive import blocking
+from atoll.client.sync.drive import blocking, surely
 from atoll.client.sync.transport import Transport
 from atoll.client.options import Content
 from atoll.client.request import Body, Request, below, get
@@ -31,7 +32,8 @@ class Files:
 
     def read(self, path: str) -> bytes:
         """The whole content."""
-        return b"".join([chunk for chunk in self.stream(path)])
+        request = Request("GET", self._url(path), repeatable=True, headers=_RAW)
+        return (self._transport.send(request)).content
 
     def read_text(self, path: str) -> str:
         """The whole content, which must be UTF-8."""
@@ -40,8 +42,7 @@ class Files:
     def stream(self, path: str) -> Generator[bytes, None]:
         """The content, piece by piece."""
         request = Request("GET", self._url(path), repeatable=True, headers=_RAW)
-        for chunk in self._transport.chunks(request):
-            yield chunk
+        return self._transport.chunks(request)
 
     def write(
         self,
@@ -70,14 +71,10 @@ class Files:
         """Write a path's content to a local file; a half-written one is removed."""
         spool = blocking(lambda: Spool(local))
         try:
-            request = Request("GET", self._url(path), repeatable=True, headers=_RAW)
-            for chunk in self._transport.chunks(request):
-                blocking(partial(spool.write, chunk))
-                if progress is not None:
-                    progress(len(chunk))
+            self._into(self.stream(path), spool.write, progress)
             blocking(spool.settle)
         finally:
-            spool.discard()
+            surely(spool.discard)
 
     def stat(self, path: str) -> model.FileInfo:
         """One path; a link is reported, not followed."""
@@ -117,10 +114,7 @@ class Files:
     ) -> trees.Unpacked:
         """Copy everything beneath a path to a local directory; what is unsafe is left out."""
         with blocking(tempfile.TemporaryFile) as spool:
-            for chunk in self._transport.chunks(self._archive(path)):
-                blocking(partial(spool.write, chunk))
-                if progress is not None:
-                    progress(len(chunk))
+            self._into(self.get_archive(path), spool.write, progress)
             blocking(lambda: spool.seek(0))
             return blocking(lambda: trees.unpack(spool, local))
 
@@ -139,8 +133,7 @@ class Files:
 
     def get_archive(self, path: str = ".") -> Generator[bytes, None]:
         """A tar stream of everything beneath a path."""
-        for chunk in self._transport.chunks(self._archive(path)):
-            yield chunk
+        return self._transport.chunks(self._archive(path))
 
     def _archive(self, path: str) -> Request:
         return Request(
@@ -180,3 +173,15 @@ class Files:
     def _do(self, path: str, operation: dict[str, object]) -> model.FileInfo:
         request = Request("POST", self._url(path), json=operation)
         return readers.file(self._transport.json(request))
+
+    def _into(
+        self,
+        chunks: Generator[bytes, None],
+        write: Callable[[bytes], object],
+        progress: Progress | None,
+    ) -> None:
+        with closing(chunks):
+            for chunk in chunks:
+                blocking(partial(write, chunk))
+                if progress is not None:
+                    progress(len(chunk))

@@ -4,6 +4,7 @@
 """Programs in a sandbox that go on without their client."""
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Literal, Unpack
 
 from atoll.client import bodies, model, readers
@@ -60,11 +61,12 @@ class Process:
         query = {"channel": channel, "follow": follow, "encoding": "base64"}
         request = get(f"{self._path}/output", position=position, **query)
         last = readers.LAST_EVENT if follow else None
-        events = self._transport.events(request, last=last, resume_from="")
-        for happened in events:
-            event = readers.event(happened)
-            if isinstance(event, model.Output | model.Finished):
-                yield event
+        stream = self._transport.events(request, last=last, resume_from="")
+        with closing(stream) as events:
+            for happened in events:
+                event = readers.event(happened)
+                if isinstance(event, model.Output | model.Finished):
+                    yield event
 
     def write_stdin(self, data: str | bytes, *, close: bool = False) -> None:
         """Feed it; with `close` its input ends there."""

@@ -64,10 +64,7 @@ class Sandbox:
     ) -> Generator[model.Event, None]:
         """The same as events while it runs. Closing the generator ends the program."""
         request = post(f"{self._path}/exec/stream", bodies.command(command, options))
-        for happened in self._transport.events(request, last=readers.LAST_EVENT):
-            event = readers.event(happened)
-            if event is not None:
-                yield event
+        return self._transport.program(request)
 
     def refresh(self) -> model.SandboxInfo:
         """Ask how it is now."""

@@ -5,12 +5,13 @@
 
 import json
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx
 
+from atoll.client import model, readers
 from atoll.client.sync.drive import Http, Response, pump, sleep
 from atoll.client.document import Document
 from atoll.client.errors import AtollError, NotFound, Unreachable, problem_from
@@ -142,6 +143,14 @@ class Transport:
     def _unreachable(self, failed: httpx.TransportError, *, sent: bool) -> Unreachable:
         reason = str(failed) or type(failed).__name__
         return Unreachable(f"{self.url} did not answer: {reason}", sent=sent)
+
+    def program(self, request: Request) -> Generator[model.Event, None]:
+        """The events of a program's stream, to its exit. Closing it closes the connection."""
+        with closing(self.events(request, last=readers.LAST_EVENT)) as events:
+            for happened in events:
+                event = readers.event(happened)
+                if event is not None:
+                    yield event
 
     def events(
         self,
