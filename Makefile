@@ -46,12 +46,12 @@ $(VENV)/.dev-ready: pyproject.toml requirements-dev.lock | $(BIN)/python
 test: lint types imports pytest  ## lint, types, import contracts and every test
 
 lint: dev  ## ruff: rules and formatting
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check -q src tests
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check -q src tests scripts
 
 format: dev  ## ruff: mend what can be mended
-	$(BIN)/ruff check --fix -q src tests
-	$(BIN)/ruff format -q src tests
+	$(BIN)/ruff check --fix -q src tests scripts
+	$(BIN)/ruff format -q src tests scripts
 
 types: dev  ## mypy and pyright, both strict
 	$(BIN)/mypy
