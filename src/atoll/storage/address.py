@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -33,14 +34,21 @@ def parse(url: str) -> Address:
     except ArgumentError as error:
         raise InvalidRequest("That is not a database URL.", field="database_url") from error
     if parsed.drivername in {"sqlite", "sqlite+aiosqlite"}:
+        if parsed.query:
+            raise InvalidRequest("An sqlite URL takes no options.", field="database_url")
         path = "" if parsed.database in {None, "", ":memory:"} else str(parsed.database)
-        return Address(parsed.set(drivername="sqlite+aiosqlite"), path)
+        return Address(_sqlite_url(path), path)
     if parsed.drivername in {"postgres", "postgresql", "postgresql+asyncpg"}:
         return Address(parsed.set(drivername="postgresql+asyncpg"), None)
     raise InvalidRequest(
         f"There is no store for {parsed.drivername!r}; use sqlite:///… or postgresql://….",
         field="database_url",
     )
+
+
+def _sqlite_url(path: str) -> URL:
+    """The file as a URI of SQLite's own, which may have any character and is used as it is."""
+    return URL.create("sqlite+aiosqlite", database=f"file:{quote(path)}", query={"uri": "true"})
 
 
 _SQLITE_REMEDIES = {
