@@ -115,9 +115,11 @@ def _language(name: str, table: object, problems: list[str]) -> Language | None:
 
 
 def _check_template(name: str, argv: tuple[str, ...], problems: list[str]) -> None:
-    for mark in (ENTRY, ARGS):
-        if argv.count(mark) != 1 or sum(mark in word for word in argv) != 1:
-            problems.append(f"{name}.argv must hold {mark!r} exactly once, as a word of its own.")
+    problems += [
+        f"{name}.argv must hold {mark!r} exactly once, as a word of its own."
+        for mark in (ENTRY, ARGS)
+        if argv.count(mark) != 1 or sum(mark in word for word in argv) != 1
+    ]
     if argv and argv[0] in {ENTRY, ARGS}:
         problems.append(f"{name}.argv must begin with a program.")
 

@@ -216,6 +216,7 @@ class Pool(anyio.AsyncContextManagerMixin):
                     held = Held(sandbox)
                     shelf.opening -= 1
                     shelf.offer(held)
+                    self._top_up(shelf)
                     await self._keep(shelf, held)
             fault = self._too_slow(shelf)
         except Exception as error:  # noqa: BLE001  a keeper: one sandbox must not end the others
