@@ -2,6 +2,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import pytest
 
 from atoll.core.errors import InvalidRequest, TooLarge, Unavailable
@@ -25,6 +26,11 @@ BOUNDS = Bounds(
     limits=Limits(memory_bytes=1024 * MIB, cpus=4.0),
 )
 CODE = Execution(language="sh", code="echo hi", output_bytes=1000)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def looked_for() -> None:
+    anyio.run(LANGUAGES.look_for)
 
 
 def planned(**changes: Any) -> Any:

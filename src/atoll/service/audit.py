@@ -4,6 +4,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Self
 from weakref import WeakSet
 
@@ -16,6 +17,7 @@ from atoll.service.caller import Caller
 from atoll.service.clock import Clock
 
 LATENESS_S = 0.05
+RETRY_S = 1.0
 _BATCH = 500
 
 
@@ -83,6 +85,7 @@ class Audit(anyio.AsyncContextManagerMixin):
         self._pending: deque[Event] = deque(maxlen=capacity)
         self._capacity = capacity
         self._news = anyio.Event()
+        self._one = anyio.Lock()
         self._subscriptions: WeakSet[Subscription] = WeakSet()
         self.dropped = 0
 
@@ -119,14 +122,20 @@ class Audit(anyio.AsyncContextManagerMixin):
         return subscription
 
     async def flush(self) -> None:
-        """Write all that is pending. Raises what the store raises; nothing is lost then."""
-        while self._pending:
-            batch = [self._pending[i] for i in range(min(_BATCH, len(self._pending)))]
-            written = await self._store.add_events(batch)
-            self._forget(batch)
-            for event in written:
-                for subscription in tuple(self._subscriptions):
-                    subscription.offer(event)
+        """Write all that is pending. Raises what the store raises; nothing is lost then.
+
+        A write that has begun is not cut short, so that no event is written twice.
+        """
+        async with self._one:
+            while self._pending:
+                batch = list(islice(self._pending, _BATCH))
+                written: Sequence[Event] = ()
+                with anyio.CancelScope(shield=True):
+                    written = await self._store.add_events(batch)
+                self._forget(batch)
+                for event in written:
+                    for subscription in tuple(self._subscriptions):
+                        subscription.offer(event)
 
     def _forget(self, batch: Sequence[Event]) -> None:
         """Remove what was written; some of it may have been dropped meanwhile."""
@@ -153,7 +162,7 @@ class Audit(anyio.AsyncContextManagerMixin):
             self._news = anyio.Event()
             await anyio.sleep(LATENESS_S / 2)
             if not await self._try_flush():
-                await anyio.sleep(1.0)
+                await anyio.sleep(RETRY_S)
                 self._news.set()
 
     async def _try_flush(self) -> bool:

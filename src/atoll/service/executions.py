@@ -164,6 +164,8 @@ class Executions:
 
     async def _task(self, request: Execution, caller: Caller) -> _Task:
         began = self._clock.monotonic()
+        if request.language is not None:
+            await self._languages.look_for(request.language)
         spec = plan(request, self._languages, self._bounds)
         backend = await self._backends.choose(
             request.backend, request.min_isolation, needs_of(request.network)

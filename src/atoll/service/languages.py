@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import anyio.to_thread
+
 from atoll.core.errors import InvalidRequest, Unavailable
 from atoll.core.languages import Language
 
@@ -13,8 +15,8 @@ HOST_IMAGE = "host"
 class Languages:
     """Finds languages by name or alias, and says what to install for those the host lacks.
 
-    `available` is asked for the image that is the host itself; a yes is remembered, a no is asked
-    again each time, so that installing an interpreter needs no restart.
+    `available` looks at the host, in a thread. A yes is remembered; a no is asked again by the
+    next `look_for`, so that installing an interpreter needs no restart.
     """
 
     def __init__(
@@ -33,17 +35,23 @@ class Languages:
         return tuple(self._table.values())
 
     def is_available(self, language: Language) -> bool:
-        """Whether the host has what runs it."""
-        if language.name in self._found:
-            return True
-        if self._available(language):
-            self._found.add(language.name)
-            return True
-        return False
+        """Whether the host had what runs it when last looked for."""
+        return language.name in self._found
+
+    async def look_for(self, name: str | None = None) -> None:
+        """Look for a language on the host, or for all, unless found before."""
+        if name is None:
+            missing = [each for each in self._table.values() if each.name not in self._found]
+        else:
+            language = self._find(name)
+            if language is None or language.name in self._found:
+                return
+            missing = [language]
+        self._found |= await anyio.to_thread.run_sync(self._there, missing)
 
     def get(self, name: str) -> Language:
         """The language of that name or alias, in any case; `InvalidRequest` when there is none."""
-        found = self._names.get(name) or self._names.get(name.casefold())
+        found = self._find(name)
         if found is None:
             known = ", ".join(self._table)
             raise InvalidRequest(
@@ -52,10 +60,19 @@ class Languages:
         return found
 
     def usable(self, name: str, *, image: str = HOST_IMAGE) -> Language:
-        """The same, and `Unavailable` with the way to install it when the host image lacks it."""
+        """The same, and `Unavailable` with the way to install it when the host image lacks it.
+
+        Await `look_for` first.
+        """
         language = self.get(name)
         if image == HOST_IMAGE and not self.is_available(language):
             raise Unavailable(
                 f"{language.title} is not installed on this host: {language.install_hint}"
             )
         return language
+
+    def _find(self, name: str) -> Language | None:
+        return self._names.get(name) or self._names.get(name.casefold())
+
+    def _there(self, languages: Sequence[Language]) -> set[str]:
+        return {language.name for language in languages if self._available(language)}
