@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zlib
 from collections.abc import Iterator
 
 from atoll.backends.fake.tree import Node, Tree, walk
@@ -9,6 +10,7 @@ from atoll.core.errors import AtollError, InvalidRequest
 from atoll.core.model import FileKind
 
 BLOCK = 64 * 1024
+GZIP = b"\x1f\x8b"
 TYPES = {
     FileKind.FILE: tarfile.REGTYPE,
     FileKind.DIRECTORY: tarfile.DIRTYPE,
@@ -40,26 +42,36 @@ def pack(node: Node, path: str) -> Iterator[bytes]:
 
 def unpack(tree: Tree, path: str, content: bytes) -> int:
     """Make the entries beneath a directory; how many."""
-    top = path.rstrip("/") or "/"
     made = 0
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), errors="surrogateescape") as archive:
-            place = tree.locate(top, make=True)
+        data = _inflated(tree, content) if content.startswith(GZIP) else content
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:", errors="surrogateescape") as archive:
+            place = tree.locate(path, make=True)
             if place.node is None:
                 tree.add(place, FileKind.DIRECTORY, 0o755)
             for info in archive:
-                data = _data(tree, archive, info)
-                _entry(tree, top, info, data)
+                tree.room(info.size if info.isreg() else 0)
+                piece = data[info.offset_data : info.offset_data + info.size]
+                if info.isreg() and len(piece) < info.size:
+                    raise InvalidRequest("The archive breaks off.", field="body")
+                _entry(tree, path.rstrip("/") or "/", info, piece)
                 made += 1
-    except (tarfile.TarError, EOFError, OSError, UnicodeError) as error:
+    except (tarfile.TarError, zlib.error, UnicodeError) as error:
         raise InvalidRequest(f"This is not a tar archive: {error}", field="body") from error
     return made
 
 
-def _data(tree: Tree, archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    tree.room(info.size)
-    source = archive.extractfile(info) if info.isreg() else None
-    return b"" if source is None else source.read()
+def _inflated(tree: Tree, content: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=31)
+    out = bytearray()
+    left = content
+    while left:
+        out += inflater.decompress(left, BLOCK)
+        tree.room(len(out))
+        left = inflater.unconsumed_tail
+    if not inflater.eof:
+        raise InvalidRequest("The archive breaks off.", field="body")
+    return bytes(out)
 
 
 def _entry(tree: Tree, top: str, info: tarfile.TarInfo, data: bytes) -> None:

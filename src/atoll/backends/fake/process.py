@@ -8,10 +8,10 @@ from anyio.lowlevel import checkpoint
 
 from atoll.backends.fake.faults import Faults
 from atoll.backends.fake.pipes import CHUNK, Pipe, Stdin
-from atoll.core.errors import Conflict
+from atoll.core.errors import Conflict, InvalidRequest
 from atoll.core.model import Channel, Exit, ExitReason, ProcessSpec, TtySize, Usage
 
-SIGINT, SIGQUIT, SIGWINCH = 2, 3, 28
+SIGINT, SIGQUIT, SIGWINCH, LAST_SIGNAL = 2, 3, 28, 64
 HARMLESS = frozenset({0, 17, 18, 19, 20, 21, 22, 23, SIGWINCH})
 CONTROL = {0x03: SIGINT, 0x1C: SIGQUIT}
 END_OF_INPUT = 0x04
@@ -38,6 +38,7 @@ class FakeProcess:
         self._deadline = anyio.current_time() + spec.wall_s
         self._started = anyio.current_time()
         self._written = 0
+        self._writing = anyio.Lock()
         self._exit: Exit | None = None
         self._over = anyio.Event()
         self._handlers: dict[int, Callable[[], None]] = {}
@@ -73,6 +74,8 @@ class FakeProcess:
 
     async def signal(self, number: int) -> None:
         await self._faults.at("signal")
+        if not 0 < number <= LAST_SIGNAL:
+            raise InvalidRequest(f"There is no signal {number}.", field="signal")
         self.kill(number)
 
     async def resize(self, rows: int, cols: int) -> None:
@@ -141,19 +144,22 @@ class FakeProcess:
         for start in range(0, len(data) or 1, CHUNK):
             await self._faults.at("output")
             await self.running.wait()
-            chunk = data[start : start + CHUNK]
-            cut = chunk[: self.spec.output_bytes - self._written]
-            self._written += len(cut)
-            if cut:
-                await self._output.put((channel, cut), len(cut))
-            if len(cut) < len(chunk):
-                self.end(ExitReason.OUTPUT, truncated=True)
-                await checkpoint()
+            async with self._writing:
+                await self._write(channel, data[start : start + CHUNK])
 
     async def sleep(self, seconds: float) -> None:
         """Sleep as the program; a frozen one does not wake."""
         await anyio.sleep(seconds)
         await self.running.wait()
+
+    async def _write(self, channel: Channel, chunk: bytes) -> None:
+        cut = chunk[: self.spec.output_bytes - self._written]
+        if cut:
+            await self._output.put((channel, cut), len(cut))
+            self._written += len(cut)
+        if len(cut) < len(chunk):
+            self.end(ExitReason.OUTPUT, truncated=True)
+            await checkpoint()
 
     async def _feed(self, pipe: Pipe[bytes], data: bytes) -> None:
         if self.tty is None:

@@ -144,6 +144,8 @@ class FakeSandbox:
             raise InvalidRequest("argv names no program.", field="argv")
         if any("\0" in arg for arg in (*spec.argv, *spec.env, *spec.env.values())):
             raise InvalidRequest("An argument or a variable holds a NUL.", field="argv")
+        if any(not name or "=" in name for name in spec.env):
+            raise InvalidRequest("The name of a variable is empty or holds '='.", field="env")
         program = self._find(spec.argv[0])
         if program is None and "/" in spec.argv[0]:
             program = self._script(spec)

@@ -1,0 +1,78 @@
+"""What every case has: the backend, a shared sandbox, a directory of its own, and the gate."""
+
+from collections.abc import AsyncGenerator, Callable
+from typing import TypeVar
+
+import pytest
+
+from atoll.core.model import BackendReport
+from atoll.core.ports import Backend, Sandbox
+from atoll.testing.backend.running import fresh, fresh_id
+
+CAPABILITIES = {
+    "shell": "a POSIX shell and coreutils, whole",
+    "python": "a `python3`",
+    "kernel": "a kernel of Linux: /proc, pipes with names, devices, sockets, signals that stop",
+    "tty": "terminals",
+    "pause": "`core.ports.Pausable`",
+    "snapshots": "`core.ports.Snapshots`",
+    "watch": "`core.ports.Watches`",
+}
+"""The words of `BackendReport.capabilities` that cases ask for.
+
+`limit:NAME` asks that NAME is a key of `BackendReport.limits`: `cpu_time`, `memory`, `processes`,
+`disk`, `disk_files`, `open_files`. The limits `wall_time` and `output` are everybody's.
+"""
+
+Case = TypeVar("Case", bound=Callable[..., object])
+
+
+def needs(*capabilities: str) -> Callable[[Case], Case]:
+    """Skip a case on a backend whose report lacks one of these."""
+    unknown = [c for c in capabilities if c not in CAPABILITIES and not c.startswith("limit:")]
+    if unknown:
+        raise ValueError(f"no such capability: {unknown}")
+
+    def mark(case: Case) -> Case:
+        case.__dict__["needs"] = capabilities
+        return case
+
+    return mark
+
+
+class Cases:
+    """Base of the themes. A subclass of the whole overrides the fixture `backend`."""
+
+    pytestmark = pytest.mark.anyio
+
+    @pytest.fixture(scope="class")
+    async def backend(self) -> AsyncGenerator[Backend, None]:
+        raise NotImplementedError("Give the class an async fixture `backend` of scope class.")
+        yield
+
+    @pytest.fixture(scope="class")
+    async def report(self, backend: Backend) -> BackendReport:
+        """What the backend says of itself."""
+        return await backend.probe()
+
+    @pytest.fixture(scope="class")
+    async def box(self, backend: Backend) -> AsyncGenerator[Sandbox, None]:
+        """A sandbox shared by the cases that do not harm it."""
+        async with backend.open(fresh()) as box:
+            yield box
+
+    @pytest.fixture
+    async def place(self, box: Sandbox) -> str:
+        """A new directory in the shared sandbox."""
+        path = f"/workspace/{fresh_id()}"
+        await box.files.mkdir(path)
+        return path
+
+    @pytest.fixture(autouse=True)
+    def capable(self, request: pytest.FixtureRequest, report: BackendReport) -> None:
+        """Skip what this backend does not say it can."""
+        has = report.capabilities | {f"limit:{name}" for name in report.limits}
+        wanted: tuple[str, ...] = getattr(request.function, "needs", ())
+        lacking = [name for name in wanted if name not in has]
+        if lacking:
+            pytest.skip(f"{report.name} does not have: {', '.join(lacking)}")
