@@ -1,25 +1,44 @@
 """Files in persistent sandboxes: opens the sandbox, forwards, and writes the audit log."""
 
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Generator
+from contextlib import aclosing, contextmanager
 
+from atoll.core.errors import AtollError, Unsupported
 from atoll.core.model import Change, Stat
+from atoll.core.ports import Watches
+from atoll.service.audit import Audit
 from atoll.service.caller import Caller
+from atoll.service.sandboxes import Sandboxes
 
 
 class FilesOf:
-    """`core.ports.Files` with a caller and a sandbox before each path."""
+    """`core.ports.Files` with a caller and a sandbox before each path.
+
+    A stopped sandbox is started. While an operation or an iteration lasts it is not idle. What
+    changes files is written to the audit log, reading is not.
+    """
+
+    def __init__(self, *, sandboxes: Sandboxes, audit: Audit) -> None:
+        self._sandboxes = sandboxes
+        self._audit = audit
 
     async def stat(self, caller: Caller, sandbox: str, path: str) -> Stat:
         """One path, links not followed."""
-        raise NotImplementedError
+        async with self._sandboxes.using(caller, sandbox) as box:
+            return await box.files.stat(path)
 
-    def list(
+    async def list(
         self, caller: Caller, sandbox: str, path: str, *, depth: int = 1
-    ) -> AsyncGenerator[Stat]:
+    ) -> AsyncGenerator[Stat, None]:
         """What is beneath a directory."""
-        raise NotImplementedError
+        async with (
+            self._sandboxes.using(caller, sandbox) as box,
+            aclosing(box.files.list(path, depth=depth)) as entries,
+        ):
+            async for entry in entries:
+                yield entry
 
-    def read(
+    async def read(
         self,
         caller: Caller,
         sandbox: str,
@@ -27,9 +46,14 @@ class FilesOf:
         *,
         offset: int = 0,
         length: int | None = None,
-    ) -> AsyncGenerator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The bytes of a file."""
-        raise NotImplementedError
+        async with (
+            self._sandboxes.using(caller, sandbox) as box,
+            aclosing(box.files.read(path, offset=offset, length=length)) as chunks,
+        ):
+            async for chunk in chunks:
+                yield chunk
 
     async def write(
         self,
@@ -42,36 +66,66 @@ class FilesOf:
         if_match: str | None = None,
     ) -> Stat:
         """Create or replace a file whole."""
-        raise NotImplementedError
+        async with self._sandboxes.holding(caller, sandbox) as held:
+            with self._audited("file.write", caller, held.record.id, path):
+                return await held.box.files.write(path, data, mode=mode, if_match=if_match)
 
     async def mkdir(
         self, caller: Caller, sandbox: str, path: str, *, mode: int = 0o755, parents: bool = True
     ) -> Stat:
         """Make a directory."""
-        raise NotImplementedError
+        async with self._sandboxes.holding(caller, sandbox) as held:
+            with self._audited("file.mkdir", caller, held.record.id, path):
+                return await held.box.files.mkdir(path, mode=mode, parents=parents)
 
     async def move(
         self, caller: Caller, sandbox: str, source: str, target: str, *, overwrite: bool = False
     ) -> Stat:
         """Rename."""
-        raise NotImplementedError
+        async with self._sandboxes.holding(caller, sandbox) as held:
+            with self._audited("file.move", caller, held.record.id, target):
+                return await held.box.files.move(source, target, overwrite=overwrite)
 
     async def remove(
         self, caller: Caller, sandbox: str, path: str, *, recursive: bool = False
     ) -> None:
         """Delete."""
-        raise NotImplementedError
+        async with self._sandboxes.holding(caller, sandbox) as held:
+            with self._audited("file.remove", caller, held.record.id, path):
+                await held.box.files.remove(path, recursive=recursive)
 
-    def pack(self, caller: Caller, sandbox: str, path: str) -> AsyncGenerator[bytes]:
+    async def pack(self, caller: Caller, sandbox: str, path: str) -> AsyncGenerator[bytes, None]:
         """A tar stream."""
-        raise NotImplementedError
+        async with (
+            self._sandboxes.using(caller, sandbox) as box,
+            aclosing(box.files.pack(path)) as chunks,
+        ):
+            async for chunk in chunks:
+                yield chunk
 
     async def unpack(
         self, caller: Caller, sandbox: str, path: str, data: AsyncIterable[bytes]
     ) -> int:
         """Unpack a tar or tar.gz stream; how many entries."""
-        raise NotImplementedError
+        async with self._sandboxes.holding(caller, sandbox) as held:
+            with self._audited("file.unpack", caller, held.record.id, path):
+                return await held.box.files.unpack(path, data)
 
-    def watch(self, caller: Caller, sandbox: str, path: str) -> AsyncGenerator[Change]:
+    async def watch(self, caller: Caller, sandbox: str, path: str) -> AsyncGenerator[Change, None]:
         """Changes in a directory from now on. `Unsupported`."""
-        raise NotImplementedError
+        async with self._sandboxes.using(caller, sandbox) as box:
+            if not isinstance(box, Watches):
+                raise Unsupported("The backend of this sandbox cannot watch files.")
+            async for change in box.watch(path):
+                yield change
+
+    @contextmanager
+    def _audited(
+        self, action: str, caller: Caller, sandbox_id: str, path: str
+    ) -> Generator[None, None, None]:
+        try:
+            yield
+        except AtollError as error:
+            self._audit.record(action, caller, error.code, sandbox_id, path=path)
+            raise
+        self._audit.record(action, caller, "ok", sandbox_id, path=path)

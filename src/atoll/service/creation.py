@@ -1,0 +1,196 @@
+"""How a sandbox is made: checked, placed, written down, opened.
+
+| killed | left | the next start, and a retry with the same key |
+|---|---|---|
+| after the claim | an id without a record | the retry makes it under that id |
+| after `creating` | a record, half a sandbox | it becomes `failed`; the retry makes another |
+| after `running` | a sandbox | it becomes `stopped`; the retry gets its record |
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+import anyio
+
+from atoll.core.errors import AtollError, Busy, InvalidRequest, NotFound
+from atoll.core.policy import profile
+from atoll.core.ports import Backend
+from atoll.core.records import SandboxRecord, SnapshotRecord
+from atoll.core.states import State
+from atoll.core.store import Store
+from atoll.service.backends import Backends, needs_of
+from atoll.service.caller import Caller
+from atoll.service.checks import check_create
+from atoll.service.claims import Claims, digest_of
+from atoll.service.clock import Clock
+from atoll.service.endings import Endings
+from atoll.service.ids import new_id
+from atoll.service.keeper import Keeper
+from atoll.service.lives import fresh, spec_of, turn
+from atoll.service.locks import Locks
+from atoll.service.quotas import Quotas
+from atoll.service.requests import CreateSandbox
+
+SNAPSHOTS: frozenset[str] = frozenset({"snapshots"})
+NOTHING: frozenset[str] = frozenset()
+
+
+class Creation:
+    """Makes sandboxes. Two store writes each; a third with an idempotency key."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keeper: Keeper,
+        backends: Backends,
+        endings: Endings,
+        quotas: Quotas,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._backends = backends
+        self._endings = endings
+        self._quotas = quotas
+        self._clock = clock
+        self._claims = Claims(store=store, clock=clock)
+        self._counting = Locks()
+
+    async def create(
+        self, request: CreateSandbox, caller: Caller, key: str | None
+    ) -> SandboxRecord:
+        """Make one. Cancelled without a key it is undone; with one it goes on for the retry."""
+        check_create(request)
+        if key is not None:
+            async with self._claims.of(caller.tenant, key):
+                return await self._create_claimed(request, caller, key)
+        record = await self._planned(request, caller, new_id("sb"))
+        return await self.make(record, caller, preload=request.preload)
+
+    async def make(
+        self,
+        record: SandboxRecord,
+        caller: Caller,
+        *,
+        preload: tuple[str, ...] = (),
+        keep: bool = False,
+    ) -> SandboxRecord:
+        """Write down and open a planned one; with `keep` it survives cancellation."""
+        async with self._counting.hold(record.tenant):
+            self._quotas.check_sandboxes(caller, await self._store.count_sandboxes(record.tenant))
+            await self._store.add_sandbox(record)
+        self._keeper.expiries.track(record)
+        try:
+            held = await self._keeper.hold(record, spec_of(record, preload))
+        except AtollError:
+            with anyio.CancelScope(shield=True), suppress(AtollError):
+                await turn(self._store, record, State.FAILED)
+            raise
+        except anyio.get_cancelled_exc_class():
+            if not keep:
+                with anyio.CancelScope(shield=True), suppress(AtollError):
+                    await self._endings.end(record, by="client", detail="Its create was cancelled.")
+            raise
+        return held.record
+
+    async def _create_claimed(
+        self, request: CreateSandbox, caller: Caller, key: str
+    ) -> SandboxRecord:
+        tenant, digest = caller.tenant, digest_of(request)
+        claim = await self._claims.make(tenant, key, digest, new_id("sb"))
+        if not claim.first:
+            known = await self._store.get_sandbox(tenant, claim.result)
+            if known is not None and known.state is State.FAILED:
+                await self._claims.free(tenant, key)
+                claim = await self._claims.make(tenant, key, digest, new_id("sb"))
+            elif known is not None:
+                return await self._made(known, key)
+        try:
+            record = await self._planned(request, caller, claim.result)
+            return await self.make(record, caller, preload=request.preload, keep=True)
+        except AtollError:
+            with anyio.CancelScope(shield=True):
+                await self._claims.free(tenant, key)
+            raise
+
+    async def _made(self, record: SandboxRecord, key: str) -> SandboxRecord:
+        """What an earlier create with the key made, once it is made."""
+        if record.state is not State.CREATING:
+            return record
+        if not self._keeper.is_open(record.id):
+            raise Busy(f"Sandbox {record.id} is still being made by another server.")
+        try:
+            return (await self._keeper.hold(record)).record
+        except AtollError:
+            with anyio.CancelScope(shield=True):
+                await self._claims.free(record.tenant, key)
+            raise
+
+    async def _planned(
+        self, request: CreateSandbox, caller: Caller, sandbox_id: str
+    ) -> SandboxRecord:
+        """The record to store first. Nothing is made before it is complete."""
+        chosen = profile(request.profile)
+        network = request.network or chosen.network
+        base: SnapshotRecord | None = None
+        if request.base is not None:
+            base = await self._store.get_snapshot(caller.tenant, request.base)
+            if base is None:
+                raise NotFound("snapshot", request.base)
+            if request.backend not in {None, base.backend}:
+                raise InvalidRequest(
+                    f"Snapshot {base.id} was made by backend {base.backend}.", field="backend"
+                )
+        backend: Backend = await self._backends.choose(
+            base.backend if base is not None else request.backend,
+            request.min_isolation,
+            needs_of(network) | (SNAPSHOTS if base is not None else NOTHING),
+        )
+        now = self._clock.now()
+        return SandboxRecord(
+            id=sandbox_id,
+            tenant=caller.tenant,
+            name=request.name,
+            backend=backend.name,
+            image=base.image if base is not None else request.image,
+            profile=chosen.name,
+            limits=request.limits or chosen.limits,
+            network=network,
+            state=State.CREATING,
+            created_at=now,
+            last_used_at=now,
+            env=dict(request.env),
+            labels=dict(request.labels),
+            base=base.id if base is not None else None,
+            idle_timeout_s=request.idle_timeout_s,
+            expires_at=None if request.lifetime_s is None else now + request.lifetime_s,
+        )
+
+    async def fork_of(
+        self,
+        record: SandboxRecord,
+        snapshot_id: str,
+        caller: Caller,
+        *,
+        name: str | None,
+        labels: Mapping[str, str] | None,
+    ) -> SandboxRecord:
+        """Make one like another, with its files, and a lease of the same length from now."""
+        record = await fresh(self._store, record)
+        now = self._clock.now()
+        lease = None if record.expires_at is None else record.expires_at - record.created_at
+        fork = replace(
+            record,
+            id=new_id("sb"),
+            name=name,
+            labels=dict(record.labels if labels is None else labels),
+            state=State.CREATING,
+            created_at=now,
+            last_used_at=now,
+            base=snapshot_id,
+            expires_at=None if lease is None else now + lease,
+            version=1,
+        )
+        return await self.make(fork, caller)
