@@ -57,6 +57,7 @@ _SQLITE_REMEDIES = {
     "not a database": "it is damaged or something else; restore a backup or move it away",
     "malformed": "it is damaged; stop the server and restore a backup or move it away",
     "full": "free space on its disk",
+    "interrupted": "the statement took too long and was stopped",
     "disk i/o": "check its disk",
 }
 

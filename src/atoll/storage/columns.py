@@ -65,7 +65,7 @@ class FaithfulText(TypeDecorator[str]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
         """Say the collation where it is not the default."""
         collation = "C" if dialect.name == "postgresql" else None
-        return dialect.type_descriptor(Text(collation=collation))
+        return Text(collation=collation)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """To the database."""

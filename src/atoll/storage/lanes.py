@@ -5,15 +5,18 @@ turns: writers wait here, in order, and never meet SQLITE_BUSY. What has begun o
 finished although its caller is cancelled, within the deadline.
 """
 
+import math
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 WAIT_S = 30.0
 CLOSE_S = 5.0
+STEPS_BETWEEN_CHECKS = 20_000
 
 
 class Lane(Protocol):
@@ -38,14 +41,18 @@ class KeptConnection:
         self._pragmas = pragmas
         self._lock = anyio.Lock(fast_acquire=True)
         self._connection: AsyncConnection | None = None
+        self._deadline = math.inf
 
     @asynccontextmanager
     async def use(self) -> AsyncGenerator[AsyncConnection]:
         with anyio.fail_after(WAIT_S):
             await self._lock.acquire()
         try:
-            with anyio.fail_after(WAIT_S, shield=True):
-                yield await self._ready()
+            # SQLite stops the statement by itself; the scope is for a disk that never answers.
+            with anyio.fail_after(WAIT_S + CLOSE_S, shield=True):
+                connection = await self._ready()
+                self._deadline = time.monotonic() + WAIT_S
+                yield connection
         finally:
             self._lock.release()
 
@@ -78,7 +85,13 @@ class KeptConnection:
         self._connection = connection
         for pragma in self._pragmas:
             await connection.exec_driver_sql(f"PRAGMA {pragma}")
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.set_progress_handler(self._overdue, STEPS_BETWEEN_CHECKS)
         return connection
+
+    def _overdue(self) -> bool:
+        """Asked by SQLite in its own thread, while it works on a statement."""
+        return time.monotonic() > self._deadline
 
 
 class Pooled:

@@ -10,30 +10,25 @@ from atoll.storage.schema import REVISION, metadata, revisions
 _LOCK = 0x61746F6C6C  # "atoll": two servers that start together upgrade one after the other
 
 
-def stored_revision(connection: Connection) -> str | None:
-    """The revision the database is at, None when it is empty."""
-    if not inspect(connection).has_table(revisions.name):
-        return None
-    return connection.execute(select(revisions.c.version_num)).scalar()
-
-
 def prepare(connection: Connection, where: str) -> None:
     """Make or upgrade the tables, within the transaction of `connection`."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-    stored = stored_revision(connection)
-    if stored == REVISION:
-        return
-    if stored is None:
+    if not inspect(connection).has_table(revisions.name):
         metadata.create_all(connection)
         revisions.create(connection)
         connection.execute(insert(revisions).values(version_num=REVISION))
         return
-    upgrade(connection, where, stored)
+    stored = connection.execute(select(revisions.c.version_num)).scalar()
+    if stored != REVISION:
+        upgrade(connection, where, stored)
 
 
 def upgrade(connection: Connection, where: str, stored: str | None) -> None:
-    """Run the migrations; `Unavailable` when the database is newer than they are."""
+    """Run the migrations from a revision (None: from nothing).
+
+    `Unavailable` when the database is newer than they are.
+    """
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415

@@ -132,3 +132,14 @@ class DurabilityCases(StoreCases):
                     group.start_soon((one, two)[n % 2].add_events, [event(f"{n}")])
             seen = [e.action for e in await one.list_events()]
             assert sorted(seen, key=int) == [str(n) for n in range(20)]
+
+    async def test_many_first_openings_at_the_same_time(self, address: str) -> None:
+        async def open_and_write(n: int) -> None:
+            async with self.open(address) as store:
+                await store.add_sandbox(sandbox(n))
+
+        async with anyio.create_task_group() as group:
+            for n in range(5):
+                group.start_soon(open_and_write, n)
+        async with self.open(address) as store:
+            assert await store.count_sandboxes(TENANT) == 5

@@ -6,6 +6,7 @@ import pytest
 
 from atoll.core.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
 from atoll.core.model import Limits, NetworkPolicy
+from atoll.core.records import SandboxRecord
 from atoll.core.states import TERMINAL, State
 from atoll.core.store import Store
 from atoll.testing.store.cases import StoreCases
@@ -154,7 +155,7 @@ class SandboxCases(StoreCases):
         assert await store.get_sandbox(TENANT, record.id) == record
 
     async def test_odd_names_are_exact_or_refused(self, store: Store) -> None:
-        added = []
+        added: list[SandboxRecord] = []
         for number, name in enumerate(ODD_TEXTS):
             record = sandbox(number, name=name)
             try:
