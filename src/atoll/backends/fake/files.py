@@ -72,9 +72,9 @@ class FakeFiles:
     async def move(self, source: str, target: str, *, overwrite: bool = False) -> Stat:
         await self._at("files.move")
         start = self._tree.locate(source, follow=False)
-        end = self._tree.locate(target, follow=False)
         if start.node is None:
             raise NotFound("file", source)
+        end = self._tree.locate(target, follow=False, make=True)
         if start.node is self._tree.root or self._is_within(start.node, end):
             raise InvalidRequest(f"{source!a} cannot be moved into itself.", field="target")
         if end.node is not None and end.node is not start.node:

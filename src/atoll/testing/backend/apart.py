@@ -29,7 +29,7 @@ class ApartCases(Cases):
                 await right.files.write(f"{place}/secret", b"right\n")
                 assert await read(left.files, f"{place}/secret") == b"left\n"
 
-    @needs("shell", "kernel")
+    @needs("shell")
     async def test_processes_are_apart(self, backend: Backend) -> None:
         async with backend.open(fresh()) as left, backend.open(fresh()) as right:
             process = await left.start(program("sleep", "19.75"))
@@ -41,12 +41,12 @@ class ApartCases(Cases):
                 await process.wait()
             assert scope.cancelled_caught
 
-    @needs("shell", "kernel")
+    @needs("shell")
     async def test_the_host_name_is_the_sandboxs(self, backend: Backend) -> None:
         async with backend.open(fresh(hostname="reef")) as box:
             assert (await run(box, program("uname", "-n"))).stdout == b"reef\n"
 
-    @needs("shell", "kernel")
+    @needs("shell")
     async def test_the_server_is_not_seen(self, box: Sandbox, tmp_path: Path) -> None:
         (tmp_path / "secret").write_text("of the server")
         seen = await run(box, script(f"cat {tmp_path}/secret; " + SEE_ALL))

@@ -38,7 +38,7 @@ class BoundCases(Cases):
         with pytest.raises(NotFound):
             await box.files.stat(f"{place}/late")
 
-    @needs("shell", "kernel")
+    @needs("shell")
     async def test_the_deadline_ends_those_who_left_the_group(
         self, box: Sandbox, place: str
     ) -> None:
@@ -50,7 +50,7 @@ class BoundCases(Cases):
         with pytest.raises(NotFound):
             await box.files.stat(f"{place}/late")
 
-    @needs("shell", "kernel")
+    @needs("shell")
     async def test_the_deadline_cannot_be_ignored(self, box: Sandbox) -> None:
         stubborn = "trap '' TERM INT HUP QUIT; while :; do sleep 0.1; done"
         done = await run(box, script(stubborn, wall_s=0.4))

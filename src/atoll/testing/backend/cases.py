@@ -10,9 +10,8 @@ from atoll.core.ports import Backend, Sandbox
 from atoll.testing.backend.running import fresh, fresh_id
 
 CAPABILITIES = {
-    "shell": "a POSIX shell and coreutils, whole",
+    "shell": "a POSIX shell and coreutils, on a kernel: /proc, named pipes, devices, sockets",
     "python": "a `python3`",
-    "kernel": "a kernel of Linux: /proc, pipes with names, devices, sockets, signals that stop",
     "tty": "terminals",
     "pause": "`core.ports.Pausable`",
     "snapshots": "`core.ports.Snapshots`",

@@ -206,7 +206,7 @@ class ContentCases(Cases):
             await box.files.write("small", b"x" * MIB)
             assert len(await read(box.files, "small")) == MIB
 
-    @needs("kernel")
+    @needs("shell")
     @pytest.mark.slow
     async def test_a_hundred_megabytes_pass_through(self, box: Sandbox, place: str) -> None:
         block = random.Random(10).randbytes(MIB)  # noqa: S311 - not a secret

@@ -73,7 +73,7 @@ class ExitCases(Cases):
         assert rest.startswith(b"got\n")
         assert (ended.code, ended.reason) == (7, ExitReason.EXITED)
 
-    @needs("kernel")
+    @needs("shell")
     async def test_stop_and_continue(self, box: Sandbox) -> None:
         process = await box.start(program("sleep", "0.2"))
         await process.signal(19)

@@ -127,7 +127,7 @@ class LinkCases(Cases):
         assert (stat.kind, stat.target) == (FileKind.SYMLINK, "kept")
         assert await names(box.files, place) == ["kept", "moved"]
 
-    @needs("kernel", "python")
+    @needs("shell", "python")
     async def test_a_link_that_flips_does_not_lead_out(
         self, box: Sandbox, place: str, tmp_path: Path
     ) -> None:
@@ -160,7 +160,7 @@ class OddKindCases(Cases):
             with pytest.raises(InvalidRequest):
                 await read(box.files, path)
 
-    @needs("kernel", "shell")
+    @needs("shell")
     async def test_a_pipe_with_a_name(self, box: Sandbox, place: str) -> None:
         await run(box, program("mkfifo", f"{place}/pipe"))
         await self._refused(box, f"{place}/pipe")
@@ -171,13 +171,13 @@ class OddKindCases(Cases):
                 await box.files.write(f"{place}/pipe", b"x")
             await box.files.remove(f"{place}/pipe")
 
-    @needs("kernel")
+    @needs("shell")
     @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/urandom", "/dev/tty"])
     async def test_a_device(self, box: Sandbox, device: str) -> None:
         with anyio.fail_after(5), pytest.raises((InvalidRequest, NotFound)):
             await read(box.files, device)
 
-    @needs("kernel", "python")
+    @needs("shell", "python")
     async def test_a_socket(self, box: Sandbox, place: str) -> None:
         assert (await run(box, python(SOCKET % f"{place}/socket"))).exit.code == 0
         await self._refused(box, f"{place}/socket")
@@ -185,7 +185,7 @@ class OddKindCases(Cases):
             await joined(box.files.pack(place))
             await box.files.remove(f"{place}/socket")
 
-    @needs("kernel")
+    @needs("shell")
     async def test_files_without_an_end_are_bounded(self, box: Sandbox) -> None:
         with anyio.fail_after(5):
             for path in ("/proc/self/mem", "/proc/kmsg", "/proc/kcore"):
@@ -195,7 +195,7 @@ class OddKindCases(Cases):
                 except AtollError:
                     pass
 
-    @needs("kernel")
+    @needs("shell")
     async def test_a_stream_into_a_device_is_refused(self, box: Sandbox) -> None:
         with anyio.fail_after(5), pytest.raises(AtollError):
             await box.files.write("/dev/zero", stream(b"x" * 100))

@@ -108,7 +108,7 @@ class NameCases(Cases):
         await box.files.remove(f"{place}/d", recursive=True)
         assert await names(box.files, place) == []
 
-    @needs("kernel", "python")
+    @needs("shell", "python")
     async def test_directories_too_deep_for_a_path(self, box: Sandbox, place: str) -> None:
         assert (await run(box, python(f"import os; os.chdir({place!r})\n" + DEEPER))).exit.code == 0
         with anyio.fail_after(10):
