@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -85,13 +86,17 @@ async def test_waiting_for_a_turn_can_be_cancelled(lane: KeptConnection) -> None
 
 
 async def test_a_task_cut_off_leaves_no_half_and_no_lock(lane: KeptConnection) -> None:
+    begun = anyio.Event()
+
     async def write() -> None:
         async with lane.transaction() as connection:
             await connection.execute(text("INSERT INTO t VALUES (-1)"))
+            begun.set()
             await connection.execute(text(f"INSERT INTO t {SLOW}"))
 
     task = asyncio.ensure_future(write())
-    await asyncio.sleep(0.05)
+    await begun.wait()
+    await anyio.lowlevel.checkpoint()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from atoll.core.store import Store
+from atoll.storage import SqlStore
 from atoll.testing.store_contract import StoreContract
 
 
@@ -13,3 +15,8 @@ class TestSqlite(StoreContract):
     @pytest.fixture
     def address(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/atoll.db"
+
+
+def conforms(store: SqlStore) -> Store:
+    """Read by the type checkers."""
+    return store

@@ -53,6 +53,8 @@ def _sqlite_url(path: str) -> URL:
 
 _SQLITE_REMEDIES = {
     "unable to open": "check that its directory exists and that uid {uid} may write there",
+    "no such file": "its directory does not exist",
+    "permission denied": "it is not writable by uid {uid}",
     "readonly": "it is not writable by uid {uid}",
     "not a database": "it is damaged or something else; restore a backup or move it away",
     "malformed": "it is damaged; stop the server and restore a backup or move it away",
@@ -67,7 +69,10 @@ def fault(address: Address, error: Exception) -> AtollError:
     if isinstance(error, PoolTimeout):
         return Busy("All connections to the database are in use.")
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    reason = str(cause).partition("\n")[0].rpartition(">: ")[2].rstrip(".")
+    said = isinstance(cause, OSError) and cause.strerror
+    reason = str(said or cause).partition("\n")[0].rpartition(">: ")[2].rstrip(".")
+    if isinstance(cause, TimeoutError):
+        reason = "it does not answer"
     reason = reason or type(cause).__name__
     if address.path is None:
         return Unavailable(f"The database {address} cannot be used: {reason}.")

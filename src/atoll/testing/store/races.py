@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import anyio
+import anyio.lowlevel
 
 from atoll.core.errors import Conflict, PreconditionFailed
 from atoll.core.records import Event, SandboxRecord
