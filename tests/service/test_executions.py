@@ -163,6 +163,19 @@ async def test_a_backend_that_does_not_end_the_program_is_given_up(
         await clean(rig)
 
 
+async def test_a_backend_whose_output_does_not_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(executions, "GRACE_S", -9.98)
+    async with rig_of() as rig:
+        rig.backend.faults.hang("output")
+        stream = rig.executions.stream(replace(command("echo", "x"), wall_s=10.0), ALICE)
+        assert isinstance(await anext(stream), Started)
+        with pytest.raises(BackendFault, match="did not end"):
+            await anext(stream)
+        await clean(rig)
+
+
 @pytest.mark.parametrize("step", ["start", "output", "wait", "stdin"])
 async def test_cancelling_at_any_step_leaks_nothing(step: str) -> None:
     async with rig_of() as rig:

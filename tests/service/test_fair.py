@@ -219,3 +219,12 @@ async def test_closing_refuses_those_who_wait_and_those_who_come() -> None:
         group.start_soon(one.emptied)
         await checkpoint()
         one.leave(0.0)
+
+
+def test_a_line_that_has_lost_its_last_is_no_line() -> None:
+    queue: FairQueue[int] = FairQueue()
+    queue.push("a", 1)
+    assert queue.pop_greediest(above=0) == 1
+    assert len(queue) == 0
+    with pytest.raises(IndexError):
+        queue.pop()

@@ -7,6 +7,7 @@ import pytest
 
 from atoll.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from atoll.core.store import Store
+from atoll.service import keys as module
 from atoll.service.audit import Audit
 from atoll.service.keys import KeyQuotas, Keys
 from atoll.storage import SqlStore
@@ -94,6 +95,14 @@ async def test_a_key_expires_though_it_was_just_used(keys: Keys, clock: TurnedCl
     clock.at += 5
     with pytest.raises(Unauthenticated, match="expired"):
         await keys.authenticate(plaintext)
+
+
+async def test_what_is_remembered_has_a_bound(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_CACHED", 2)
+    for number in range(5):
+        _, plaintext = await keys.create(ADMIN, name=str(number))
+        await keys.authenticate(plaintext)
+        assert len(keys._known) <= 2
 
 
 async def test_only_an_admin_manages_keys(keys: Keys) -> None:

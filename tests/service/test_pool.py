@@ -1,14 +1,17 @@
 import asyncio
 import logging
 import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
 from atoll.backends.fake import FakeBackend
+from atoll.backends.fake.sandbox import FakeSandbox
 from atoll.core.errors import AtollError, BackendFault, Busy, NotFound, Unavailable
-from atoll.core.model import MIB, Limits, ProcessSpec
+from atoll.core.model import MIB, Limits, ProcessSpec, SandboxSpec
 from atoll.service.backends import Backends
 from atoll.service.clock import SystemClock
 from atoll.service.pool import Pool, Shape, Tuning, Warm
@@ -400,3 +403,50 @@ async def test_work_alongside_may_fail() -> None:
             await failed.wait()
         async with pool.lease(USUAL, ALICE, backend):
             pass
+
+
+async def test_one_that_died_on_its_way_to_a_caller_is_not_leased() -> None:
+    backend = FakeBackend()
+    got: list[str] = []
+
+    async def use() -> None:
+        async with pool.lease(USUAL, ALICE, backend) as lease:
+            got.append(lease.sandbox.id)
+
+    async with pool_of(backend, size=0) as pool:
+        hang = backend.faults.hang("open.ready", times=1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(use)
+            await hang.reached.wait()
+            (shelf,) = pool._shelves.values()
+            (waiter,) = shelf.waiting
+            hang.release()
+            while waiter.held is None:
+                await checkpoint()
+            shelf.died(waiter.held)
+            first = waiter.held.sandbox.id
+        assert got
+        assert got[0] != first
+        await settled(backend, pool, 0)
+
+
+async def test_an_opening_that_is_done_just_too_late_is_closed() -> None:
+    class Late(FakeBackend):
+        """Opens behind a shield, past every deadline."""
+
+        @asynccontextmanager
+        async def _opened(self, spec: SandboxSpec) -> AsyncGenerator[FakeSandbox, None]:
+            with anyio.CancelScope(shield=True):
+                await due.wait()
+            async with super()._opened(spec) as sandbox:
+                yield sandbox
+
+    due = anyio.Event()
+    backend = Late()
+    async with pool_of(backend, size=0, tuning=Tuning(open_timeout_s=0.01)) as pool:
+        with pytest.raises(BackendFault, match="no sandbox opened"):
+            async with pool.lease(USUAL, ALICE, backend):
+                pytest.fail("was leased")
+        due.set()
+        await settled(backend, pool, 0)
+        assert pool.stats()["failed_total"] == 1
