@@ -69,7 +69,7 @@ class Settings(BaseModel):
         (), description="Other systems' APIs to speak, each `NAME` or `NAME=HOST:PORT`."
     )
     insecure: bool = Field(
-        default=False, description="Allow an address that others can reach while there is no key."
+        default=False, description="Serve callers from everywhere without a key."
     )
     loopback_without_key: bool = Field(
         default=True,
@@ -94,10 +94,10 @@ class Settings(BaseModel):
 
     # Isolation
     backends: tuple[str, ...] = Field(
-        ("namespace", "wasm"), description="Kinds of isolation, the preferred first."
+        ("namespace",), description="Kinds of isolation, the preferred first."
     )
     uid_base: Annotated[int, Field(ge=1)] = Field(
-        2_000_000, description="As root: the first of the host's user ids given to sandboxes."
+        0x70000000, description="As root: the first of the host's user ids given to sandboxes."
     )
     cgroup_parent: str = Field(
         "atoll", description="The control group beneath which those of sandboxes are made."

@@ -150,10 +150,8 @@ def status_of(kind: type[core.AtollError]) -> int:
 def problem_of(error: core.AtollError) -> Problem:
     """Translate. Details of our own unnamed failures stay in the log."""
     if isinstance(error, Refused):
-        headers = dict(error.headers)
-        if error.close:
-            headers["connection"] = "close"
-        return refusal(error.status, error.detail, headers)
+        closing = {"connection": "close"} if error.close else {}
+        return refusal(error.status, error.detail, {**error.headers, **closing})
     headers: dict[str, str] = {}
     if isinstance(error, core.Busy):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from atoll.http.schemas.execution import NetworkIn
-from atoll.http.schemas.sandbox import LimitsOut
+from atoll.http.schemas.sandbox import LimitsOut, NetworkOut
 from atoll.http.schemas.words import AnswerModel, IsolationName
 
 
@@ -50,7 +49,7 @@ class ProfileOut(AnswerModel):
     description: str
     default: bool
     limits: LimitsOut
-    network: NetworkIn
+    network: NetworkOut
 
 
 class ProfileList(AnswerModel):

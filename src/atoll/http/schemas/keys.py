@@ -16,7 +16,7 @@ class CreateKeyRequest(RequestModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "ci", "tenant": "blue"}]})
 
     name: Name
-    tenant: Tenant | None = Field(None, description="Absent: the caller's own.")
+    tenant: Tenant | None = Field(default=None, description="Absent: the caller's own.")
     admin: bool = False
     expires_in_s: Annotated[float, Field(gt=0, le=10 * 365 * 86_400)] | None = None
     max_sandboxes: Annotated[int, Field(ge=0, le=1_000_000)] | None = None

@@ -35,11 +35,13 @@ class ExecRequest(Program):
 
     argv: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=4096)] | None = None
     command: Annotated[Plain, StringConstraints(min_length=1, max_length=128 * 1024)] | None = (
-        Field(None, description="A line for the shell.")
+        Field(default=None, description="A line for the shell.")
     )
     language: Word | None = None
     code: Code | None = None
-    entry: GuestPath | None = Field(None, description="The file to run, of `files` or there.")
+    entry: GuestPath | None = Field(
+        default=None, description="The file to run, of `files` or there."
+    )
     cpu_s: Seconds | None = None
     output_bytes: Annotated[int, Field(ge=1, le=1024**3)] | None = None
 
@@ -66,7 +68,9 @@ class StartRequest(ExecRequest):
         json_schema_extra={"examples": [{"argv": ["sh"], "tty": {"rows": 24, "cols": 80}}]}
     )
 
-    tty: TtyIn | None = Field(None, description="Give it a terminal (then input is always open).")
+    tty: TtyIn | None = Field(
+        default=None, description="Give it a terminal (then input is always open)."
+    )
     stdin_open: bool = Field(default=False, description="Keep its input open for `…/stdin`.")
 
 

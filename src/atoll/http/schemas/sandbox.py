@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from atoll.core.states import State
-from atoll.http.schemas.execution import LimitsIn, NetworkIn, Placement
+from atoll.http.schemas.execution import LimitsIn, Placement
 from atoll.http.schemas.words import (
     AnswerModel,
     Env,
@@ -30,12 +30,15 @@ class CreateSandboxRequest(Placement):
     env: Env = Field(default_factory=dict[str, str])
     labels: Labels = Field(default_factory=dict[str, str])
     idle_timeout_s: Lease | None = Field(
-        None, description="Stopped after this long without use. Null: never. Absent: the default."
+        default=None,
+        description="Stopped after this long without use. Null: never. Absent: the default.",
     )
     lifetime_s: Lease | None = Field(
-        None, description="Destroyed this long from now. Null: never. Absent: the default."
+        default=None, description="Destroyed this long from now. Null: never. Absent: the default."
     )
-    base: Word | None = Field(None, description="The snapshot to begin with, by id or name.")
+    base: Word | None = Field(
+        default=None, description="The snapshot to begin with, by id or name."
+    )
 
 
 class ChangeSandboxRequest(RequestModel):
@@ -43,10 +46,12 @@ class ChangeSandboxRequest(RequestModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"lifetime_s": 86400}]})
 
-    name: SandboxName | None = Field(None, description="Null takes the name away.")
-    labels: Labels | None = Field(None, description="All labels; null takes them away.")
-    idle_timeout_s: Lease | None = Field(None, description="Null: never stopped for being idle.")
-    lifetime_s: Lease | None = Field(None, description="From now on. Null: no lease.")
+    name: SandboxName | None = Field(default=None, description="Null takes the name away.")
+    labels: Labels | None = Field(default=None, description="All labels; null takes them away.")
+    idle_timeout_s: Lease | None = Field(
+        default=None, description="Null: never stopped for being idle."
+    )
+    lifetime_s: Lease | None = Field(default=None, description="From now on. Null: no lease.")
 
 
 class CopyRequest(RequestModel):
@@ -70,6 +75,14 @@ class LimitsOut(AnswerModel):
     open_files: int
 
 
+class NetworkOut(AnswerModel):
+    """The network policy in force."""
+
+    mode: str
+    allow: list[str]
+    deny: list[str]
+
+
 class SandboxOut(AnswerModel):
     """A persistent sandbox. Times are seconds since the epoch."""
 
@@ -80,7 +93,7 @@ class SandboxOut(AnswerModel):
     image: str
     profile: str
     limits: LimitsOut
-    network: NetworkIn
+    network: NetworkOut
     env: dict[str, str]
     labels: dict[str, str]
     base: str | None

@@ -1,0 +1,261 @@
+"""Names the concrete classes, wires them, and runs the server. Nothing else does."""
+
+import fcntl
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
+from atoll.core.errors import AtollError, Unavailable
+from atoll.core.ports import Backend
+from atoll.core.store import Store
+from atoll.http.app import create_app
+from atoll.http.logs import configure_logs
+from atoll.http.runner import bind, run_server
+from atoll.http.services import Services
+from atoll.http.translate import bounds
+from atoll.images import languages as language_table
+from atoll.service.audit import Audit
+from atoll.service.backends import Backends
+from atoll.service.clock import Clock, SystemClock
+from atoll.service.endings import Endings
+from atoll.service.executions import Executions
+from atoll.service.files import FilesOf
+from atoll.service.janitor import Janitor, Upkeep
+from atoll.service.keeper import Keeper
+from atoll.service.keys import KeyQuotas, Keys
+from atoll.service.languages import Languages
+from atoll.service.outputs import OutputLogs
+from atoll.service.pool import Pool, Shape, Tuning, Warm
+from atoll.service.processes import Processes
+from atoll.service.quotas import Quotas
+from atoll.service.reconcile import Reconciler
+from atoll.service.sandboxes import Sandboxes
+from atoll.service.snapshots import Snapshots
+from atoll.settings import Settings, SettingsError
+from atoll.storage import SqlStore
+
+
+def _namespace(settings: Settings) -> Backend:
+    return NamespaceBackend(
+        NamespaceConfig(
+            data_dir=settings.data_dir, uid=settings.uid_base, preload=settings.preload_sets
+        )
+    )
+
+
+_BACKENDS: Mapping[str, Callable[[Settings], Backend]] = {"namespace": _namespace}
+
+
+def backends_of(settings: Settings) -> Sequence[Backend]:
+    """The backends that the operator named, in that order; not entered yet.
+
+    Called before the event loop runs: what must be forked from a quiet process is forked here.
+    """
+    unknown = [name for name in settings.backends if name not in _BACKENDS]
+    if unknown:
+        known = ", ".join(_BACKENDS)
+        raise SettingsError([f"backends has {name!r}; there is: {known}." for name in unknown])
+    return [_BACKENDS[name](settings) for name in settings.backends]
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings,
+    *,
+    backends: Sequence[Backend] | None = None,
+    clock: Clock | None = None,
+) -> AsyncGenerator[Services, None]:
+    """All services, open for the length of the block. What they hold is given up in reverse.
+
+    Raises `Unavailable` when the data directory or the database cannot be used.
+    """
+    kinds = backends_of(settings) if backends is None else backends
+    await anyio.to_thread.run_sync(_make, settings.data_dir)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_claimed(settings.data_dir))
+        store = await stack.enter_async_context(SqlStore.open(settings.url))
+        for kind in kinds:
+            if isinstance(kind, AbstractAsyncContextManager):
+                await stack.enter_async_context(kind)
+        yield await _wire(stack, settings, kinds, store, clock or SystemClock())
+
+
+async def _wire(
+    stack: AsyncExitStack,
+    settings: Settings,
+    kinds: Sequence[Backend],
+    store: Store,
+    clock: Clock,
+) -> Services:
+    backends = Backends(kinds, clock=clock)
+    audit = await stack.enter_async_context(Audit(store=store, clock=clock))
+    logs = await stack.enter_async_context(
+        OutputLogs(root=settings.data_dir / "sandboxes-logs", limit_bytes=settings.output_log_bytes)
+    )
+    keeper = Keeper(
+        store=store,
+        backends=backends,
+        audit=audit,
+        clock=clock,
+        stop_grace_s=settings.stop_grace_s,
+    )
+    pool = Pool(
+        backends=backends,
+        clock=clock,
+        size=settings.pool_size,
+        max_running=settings.max_running,
+        max_queued=settings.max_queued,
+        queue_timeout_s=settings.queue_timeout_s,
+        warm=[Warm(), *(Warm(Shape(preload=each)) for each in settings.preload_sets)],
+        tuning=Tuning(drain_s=settings.drain_s),
+    )
+    endings = Endings(
+        store=store, keeper=keeper, backends=backends, logs=logs, audit=audit, clock=clock
+    )
+    upkeep = Upkeep(interval_s=settings.janitor_interval_s, keep_ended_s=settings.keep_ended_s)
+    janitor = Janitor(
+        store=store,
+        keeper=keeper,
+        endings=endings,
+        reconciler=Reconciler(
+            store=store,
+            keeper=keeper,
+            backends=backends,
+            endings=endings,
+            logs=logs,
+            clock=clock,
+            grace_s=upkeep.grace_s,
+            held_elsewhere=pool.held_ids,
+        ),
+        clock=clock,
+        upkeep=upkeep,
+    )
+    quotas = Quotas()
+    languages = Languages(
+        language_table.load(), available=lambda each: language_table.locate(each) is not None
+    )
+    sandboxes = Sandboxes(
+        store=store,
+        keeper=keeper,
+        backends=backends,
+        endings=endings,
+        audit=audit,
+        quotas=quotas,
+        clock=clock,
+    )
+    await stack.enter_async_context(keeper)
+    await stack.enter_async_context(janitor)
+    await stack.enter_async_context(pool)
+    return Services(
+        executions=Executions(
+            pool=pool,
+            backends=backends,
+            languages=languages,
+            audit=audit,
+            quotas=quotas,
+            clock=clock,
+            bounds=bounds(settings),
+        ),
+        sandboxes=sandboxes,
+        processes=Processes(
+            sandboxes=sandboxes,
+            keeper=keeper,
+            store=store,
+            logs=logs,
+            audit=audit,
+            quotas=quotas,
+            clock=clock,
+        ),
+        files=FilesOf(sandboxes=sandboxes, audit=audit),
+        snapshots=Snapshots(
+            store=store,
+            keeper=keeper,
+            backends=backends,
+            endings=endings,
+            sandboxes=sandboxes,
+            audit=audit,
+            clock=clock,
+        ),
+        languages=languages,
+        backends=backends,
+        keys=Keys(
+            store=store,
+            clock=clock,
+            audit=audit,
+            defaults=KeyQuotas(settings.max_sandboxes, settings.max_concurrent),
+        ),
+        audit=audit,
+        quotas=quotas,
+        pool=pool,
+        keeper=keeper,
+        janitor=janitor,
+        store=store,
+        clock=clock,
+    )
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            f"The data directory {directory} cannot be made: {error.strerror}. "
+            "Choose another with --data-dir."
+        ) from error
+
+
+@contextmanager
+def _claimed(directory: Path) -> Generator[None, None, None]:
+    """Hold the data directory: two servers in one would each take the other's for leftovers."""
+    try:
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable(
+            f"The data directory {directory} cannot be used: {error.strerror}. "
+            "Choose another with --data-dir."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Unavailable(f"Another server uses the data directory {directory}.") from None
+    finally:
+        os.close(lock)
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until it is interrupted; the exit code. Says on stderr what went wrong."""
+    configure_logs(settings)
+    try:
+        backends = backends_of(settings)
+        with bind(settings.host, settings.port) as sockets:
+
+            async def main() -> None:
+                async with build(settings, backends=backends) as services:
+                    await run_server(create_app(services, settings), settings, sockets)
+
+            anyio.run(main, backend_options={"use_uvloop": True})
+    except SettingsError as error:
+        return _fail(*error.problems)
+    except AtollError as error:
+        return _fail(error.detail)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _fail(*problems: str) -> int:
+    for problem in problems:
+        sys.stderr.write(f"atoll: {problem}\n")
+    return 1

@@ -1,0 +1,1 @@
+"""Pure ASGI layers, from the outside in: measured, boundary, bounds, guard."""

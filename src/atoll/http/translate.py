@@ -1,0 +1,239 @@
+"""From bodies that are well-formed to what the service takes, within the operator's bounds."""
+
+from dataclasses import replace
+
+from atoll.core.errors import Forbidden, InvalidRequest
+from atoll.core.model import Isolation, Limits, NetworkPolicy, ProcessSpec, TtySize
+from atoll.core.policy import Profile, profile
+from atoll.http.schemas.execution import (
+    ExecuteRequest,
+    LimitsIn,
+    NetworkIn,
+    Placement,
+    Program,
+    RunLimitsIn,
+    RunRequest,
+)
+from atoll.http.schemas.process import ExecRequest, StartRequest
+from atoll.http.schemas.sandbox import ChangeSandboxRequest, CreateSandboxRequest
+from atoll.http.schemas.words import content_bytes
+from atoll.service.execution import Execution
+from atoll.service.languages import Languages
+from atoll.service.planning import Bounds, plan
+from atoll.service.requests import UNSET, ChangeSandbox, CreateSandbox
+from atoll.settings import Settings
+
+_SHELL = ("sh", "-c")
+_LIMITS = tuple(LimitsIn.model_fields)
+
+
+class Translator:
+    """Knows the operator's defaults and bounds, and names fields as the API does."""
+
+    def __init__(self, settings: Settings, languages: Languages) -> None:
+        self._settings = settings
+        self._languages = languages
+        self._most = settings.max_limits
+        self._images = frozenset(settings.images)
+        self._preloads = {frozenset(each): each for each in settings.preload_sets}
+        self._bounds = bounds(settings)
+
+    def execution(self, request: ExecuteRequest | RunRequest) -> Execution:
+        """A one-shot."""
+        rules = self._profile(request)
+        coded = request if isinstance(request, ExecuteRequest) else None
+        limits = request.limits
+        return Execution(
+            argv=_argv(request.argv, request.command) if isinstance(request, RunRequest) else None,
+            language=coded.language if coded else None,
+            code=coded.code if coded else None,
+            entry=coded.entry if coded else None,
+            files=_files(request) if request.files else {},
+            args=request.args,
+            stdin=None if request.stdin is None else content_bytes(request.stdin),
+            env=request.env,
+            cwd=request.cwd,
+            wall_s=self._wall(request.timeout_s),
+            cpu_s=None if limits is None else limits.cpu_s,
+            output_bytes=self._output(limits),
+            limits=self._limits(limits, rules),
+            image=self._image(request.image),
+            preload=self._preload(request.preload),
+            network=self._network(request.network, rules),
+            backend=request.backend,
+            min_isolation=_isolation(request),
+        )
+
+    def create(self, request: CreateSandboxRequest) -> CreateSandbox:
+        """A persistent sandbox. Absent timeouts are the operator's; null is none."""
+        rules = self._profile(request)
+        given = request.model_fields_set
+        idle = request.idle_timeout_s if "idle_timeout_s" in given else None
+        if "idle_timeout_s" not in given:
+            idle = self._settings.default_idle_timeout_s
+        life = request.lifetime_s if "lifetime_s" in given else self._settings.default_lifetime_s
+        return CreateSandbox(
+            name=request.name,
+            image=self._image(request.image),
+            profile=rules.name,
+            limits=self._limits(request.limits, rules),
+            network=self._network(request.network, rules),
+            env=request.env,
+            labels=request.labels,
+            backend=request.backend,
+            min_isolation=_isolation(request),
+            idle_timeout_s=idle,
+            lifetime_s=self._lease(life),
+            base=request.base,
+            preload=self._preload(request.preload),
+        )
+
+    def change(self, request: ChangeSandboxRequest) -> ChangeSandbox:
+        """What a PATCH says; absent fields stay."""
+        given = request.model_fields_set
+        return ChangeSandbox(
+            name=request.name if "name" in given else UNSET,
+            labels=(request.labels or {}) if "labels" in given else UNSET,
+            idle_timeout_s=request.idle_timeout_s if "idle_timeout_s" in given else UNSET,
+            lifetime_s=self._lease(request.lifetime_s) if "lifetime_s" in given else UNSET,
+        )
+
+    def program(
+        self, request: ExecRequest, image: str = "host"
+    ) -> tuple[ProcessSpec, bytes | None]:
+        """A program in a sandbox that is there, and what to feed it."""
+        argv = None
+        if request.language is None:
+            argv = _argv(request.argv, request.command)
+        elif request.entry is not None and request.entry not in request.files:
+            language = self._languages.usable(request.language, image=image)
+            argv = language.command(request.entry, request.args)
+        coded = argv is None
+        limits = RunLimitsIn(output_bytes=request.output_bytes)
+        stdin = None if request.stdin is None else content_bytes(request.stdin)
+        spec = plan(
+            Execution(
+                argv=argv,
+                language=request.language if coded else None,
+                code=request.code if coded else None,
+                entry=request.entry if coded else None,
+                files=_files(request) if request.files else {},
+                args=request.args if request.language is None or coded else (),
+                stdin=stdin,
+                env=request.env,
+                cwd=request.cwd,
+                wall_s=self._wall(request.timeout_s),
+                cpu_s=request.cpu_s,
+                output_bytes=self._output(limits),
+                image=image,
+            ),
+            self._languages,
+            self._bounds,
+        )
+        if isinstance(request, StartRequest):
+            tty = request.tty
+            spec = replace(
+                spec,
+                tty=None if tty is None else TtySize(tty.rows, tty.cols),
+                stdin=spec.stdin or request.stdin_open or tty is not None,
+            )
+        return spec, stdin
+
+    def _profile(self, request: Placement) -> Profile:
+        return profile(request.profile or self._settings.default_profile)
+
+    def _limits(self, given: LimitsIn | None, rules: Profile) -> Limits:
+        if given is None:
+            return rules.limits
+        changes = {name: value for name in _LIMITS if (value := getattr(given, name)) is not None}
+        for name, value in changes.items():
+            most = getattr(self._most, name)
+            if value > most:
+                raise InvalidRequest(
+                    f"limits.{name} may be at most {most:g} on this server.", field=f"limits.{name}"
+                )
+        return replace(rules.limits, **changes) if changes else rules.limits
+
+    def _wall(self, given: float | None) -> float:
+        if given is None:
+            return self._settings.default_timeout_s
+        most = self._settings.max_timeout_s
+        if given > most:
+            raise InvalidRequest(
+                f"timeout_s may be at most {most:g} on this server.", field="timeout_s"
+            )
+        return given
+
+    def _output(self, limits: RunLimitsIn | None) -> int:
+        given = None if limits is None else limits.output_bytes
+        if given is None:
+            return self._settings.default_output_bytes
+        most = self._settings.max_output_bytes
+        if given > most:
+            raise InvalidRequest(
+                f"output_bytes may be at most {most} on this server.", field="limits.output_bytes"
+            )
+        return given
+
+    def _lease(self, given: float | None) -> float | None:
+        most = self._settings.max_lifetime_s
+        if most is None:
+            return given
+        if given is not None and given > most:
+            raise InvalidRequest(
+                f"lifetime_s may be at most {most:g} on this server.", field="lifetime_s"
+            )
+        return most if given is None else given
+
+    def _image(self, name: str) -> str:
+        if name in self._images or "*" in self._images:
+            return name
+        allowed = ", ".join(sorted(self._images)) or "none"
+        raise InvalidRequest(
+            f"The image {name[:100]!r} is not offered here; there is: {allowed}.", field="image"
+        )
+
+    def _preload(self, modules: tuple[str, ...]) -> tuple[str, ...]:
+        if not modules:
+            return ()
+        found = self._preloads.get(frozenset(modules))
+        if found is None:
+            offered = "; ".join(", ".join(each) for each in self._preloads.values()) or "none"
+            raise InvalidRequest(
+                f"preload must be a set that the operator keeps ready; there is: {offered}.",
+                field="preload",
+            )
+        return found
+
+    def _network(self, given: NetworkIn | None, rules: Profile) -> NetworkPolicy:
+        if given is None:
+            return rules.network
+        if given.mode not in self._settings.network_modes and given.mode != "none":
+            raise Forbidden(f"The operator of this server does not allow network {given.mode!r}.")
+        return NetworkPolicy(given.mode, given.allow, given.deny)
+
+
+def bounds(settings: Settings) -> Bounds:
+    """The operator's bounds in the service's words."""
+    return Bounds(
+        code_bytes=settings.max_body_bytes,
+        files_bytes=settings.max_body_bytes,
+        stdin_bytes=settings.max_body_bytes,
+        wall_s=settings.max_timeout_s,
+        output_bytes=settings.max_output_bytes,
+        batch=settings.max_batch,
+        limits=settings.max_limits,
+    )
+
+
+def _isolation(request: Placement) -> Isolation | None:
+    wanted = request.min_isolation
+    return None if wanted is None else Isolation[wanted.upper()]
+
+
+def _argv(argv: tuple[str, ...] | None, command: str | None) -> tuple[str, ...] | None:
+    return (*_SHELL, command) if command is not None else argv
+
+
+def _files(request: Program) -> dict[str, bytes]:
+    return {path: content_bytes(content) for path, content in request.files.items()}
