@@ -195,8 +195,14 @@ class ContentCases(Cases):
         assert [await read(box.files, f"{place}/file")] == won
 
     @needs("limit:disk")
-    async def test_a_full_disk_leaves_no_half_file(self, backend: Backend) -> None:
-        async with backend.open(fresh(limits=TINY)) as box:
+    @pytest.mark.parametrize("persistent", [False, True])
+    async def test_a_full_disk_leaves_no_half_file(
+        self,
+        backend: Backend,
+        persistent: bool,  # noqa: FBT001
+    ) -> None:
+        spec = fresh(limits=TINY, persistent=persistent)
+        async with backend.open(spec) as box:
             await box.files.write("old", b"old")
             for path in ("new", "old"):
                 with pytest.raises(QuotaExceeded):
@@ -205,6 +211,7 @@ class ContentCases(Cases):
             assert await read(box.files, "old") == b"old"
             await box.files.write("small", b"x" * MIB)
             assert len(await read(box.files, "small")) == MIB
+        await backend.destroy(spec.id)
 
     @needs("shell")
     @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from atoll.core.model import MIB, ExitReason, Limits
 from atoll.core.ports import Backend, Sandbox
 from atoll.testing.backend.cases import Cases, needs
@@ -15,7 +17,7 @@ HOLD = "x = bytearray(b'x') * (%d << 20)\nprint('held', flush=True)\n"
 
 TREE = """
 import subprocess, sys
-hold = "import time; x = bytearray(b'x') * (%d << 20); time.sleep(5)"
+hold = "import time; x = bytearray(b'x') * (%d << 20); time.sleep(1.5)"
 children = [subprocess.Popen([sys.executable, "-c", hold]) for _ in range(6)]
 sys.exit(max(abs(child.wait()) for child in children))
 """
@@ -71,15 +73,18 @@ class LimitCases(Cases):
             assert (some.stdout, some.exit.code) == (b"fine\n", 0)
 
     @needs("limit:disk")
-    async def test_disk(self, backend: Backend) -> None:
+    @pytest.mark.parametrize("persistent", [False, True])
+    async def test_disk(self, backend: Backend, persistent: bool) -> None:  # noqa: FBT001
         fill = "head -c %d /dev/zero > big"
-        async with backend.open(fresh(limits=SMALL)) as box:
+        spec = fresh(limits=SMALL, persistent=persistent)
+        async with backend.open(spec) as box:
             done = await run(box, script(fill % (32 * MIB)))
             assert done.exit.reason is ExitReason.DISK
             freed = await run(box, script("rm big && " + fill % MIB))
             assert (freed.exit.code, freed.exit.reason) == (0, ExitReason.EXITED)
             assert (await box.files.stat("big")).size == MIB
             await self._still_works(box)
+        await backend.destroy(spec.id)
 
     @needs("python", "limit:disk_files")
     async def test_number_of_files(self, backend: Backend) -> None:

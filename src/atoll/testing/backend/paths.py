@@ -36,7 +36,7 @@ ODD_NAMES = (
     "é" * 127,
 )
 NO_PATHS = ("a\0b", "x" * 256, "é" * 128, "d/" * 3000 + "x", "\ud800")
-DEEP = 200
+DEEP, LISTED = 200, 50
 DEEPER = """
 import os
 for _ in range(3000):
@@ -104,7 +104,7 @@ class NameCases(Cases):
         path = place + "/d" * DEEP
         await box.files.write(f"{path}/bottom", b"x")
         assert await read(box.files, f"{path}/bottom") == b"x"
-        assert len(await names(box.files, place, depth=DEEP + 1)) == DEEP + 1
+        assert len(await names(box.files, place, depth=LISTED)) == LISTED
         await box.files.remove(f"{place}/d", recursive=True)
         assert await names(box.files, place) == []
 
