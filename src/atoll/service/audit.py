@@ -133,8 +133,8 @@ class Audit(anyio.AsyncContextManagerMixin):
                 with anyio.CancelScope(shield=True):
                     written = await self._store.add_events(batch)
                 self._forget(batch)
-                for event in written:
-                    for subscription in tuple(self._subscriptions):
+                for subscription in tuple(self._subscriptions):
+                    for event in written:
                         subscription.offer(event)
 
     def _forget(self, batch: Sequence[Event]) -> None:
@@ -160,7 +160,7 @@ class Audit(anyio.AsyncContextManagerMixin):
         while True:
             await self._news.wait()
             self._news = anyio.Event()
-            await anyio.sleep(LATENESS_S / 2)
+            await anyio.sleep(LATENESS_S * 0.6)
             if not await self._try_flush():
                 await anyio.sleep(RETRY_S)
                 self._news.set()
