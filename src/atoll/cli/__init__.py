@@ -3,6 +3,6 @@
 
 def main() -> int:
     """Run the command line; the exit code."""
-    from atoll.cli.main import run  # noqa: PLC0415 - `import atoll.cli` stays free of typer
+    from atoll.cli import commands
 
-    return run()
+    return commands.main()

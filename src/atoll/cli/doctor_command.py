@@ -25,7 +25,7 @@ def doctor(json_: Json = False) -> None:
 
     Ends with 1 when no backend can be used here.
     """
-    from atoll.cli.doctor.verdict import examine  # noqa: PLC0415 - it probes through ctypes
+    from atoll.cli.doctor.verdict import examine
 
     examination = examine()
     if json_:

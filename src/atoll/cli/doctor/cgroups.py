@@ -1,4 +1,4 @@
-"""Which control groups are here, and may we make our own?"""
+"""Which control groups are here, and whether we may make our own."""
 
 import os
 from collections.abc import Iterator

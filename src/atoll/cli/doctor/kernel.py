@@ -45,7 +45,9 @@ def _seccomp() -> Finding:
 
 def _install_filter() -> str:
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1, "no_new_privs")
-    allow_all = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RET, 0, 0, _SECCOMP_RET_ALLOW))
+    allow_all = ctypes.create_string_buffer(
+        struct.pack("=HBBI", _BPF_RET, 0, 0, _SECCOMP_RET_ALLOW)
+    )
     program = ctypes.create_string_buffer(struct.pack("@HP", 1, ctypes.addressof(allow_all)))
     number = ctypes.CDLL(None, use_errno=True).prctl(
         ctypes.c_int(_PR_SET_SECCOMP),

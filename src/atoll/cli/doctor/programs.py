@@ -2,7 +2,7 @@
 
 import shutil
 import socket
-import subprocess  # noqa: TID251 - the doctor runs on hosts where the jail cannot
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +127,7 @@ def find(name: str) -> str | None:
 
 def _version(path: str, argv: tuple[str, ...]) -> str | None:
     try:
-        done = subprocess.run(  # noqa: S603 - fixed words
+        done = subprocess.run(
             [path, *argv],
             capture_output=True,
             timeout=_DEADLINE_S,

@@ -23,10 +23,10 @@ async def blocking(work: Callable[[], T]) -> T:
     return await to_thread.run_sync(work)
 
 
-async def surely(work: Callable[[], T]) -> T:
+async def surely(work: Callable[[], None]) -> None:
     """Do what is short and must be done also while being cancelled."""
     with CancelScope(shield=True):
-        return await blocking(work)
+        await blocking(work)
 
 
 async def pump(body: Body) -> AsyncGenerator[bytes, None]:

@@ -23,7 +23,9 @@ def blocking(work: Callable[[], T]) -> T:
     return work()
 
 
-surely = blocking
+def surely(work: Callable[[], None]) -> None:
+    """Do it here."""
+    work()
 
 
 def pump(body: Body) -> Generator[bytes, None]:

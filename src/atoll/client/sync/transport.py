@@ -141,8 +141,8 @@ class Transport:
         raise problem_from(response.status_code, response.headers, body)
 
     def _unreachable(self, failed: httpx.TransportError, *, sent: bool) -> Unreachable:
-        reason = str(failed) or type(failed).__name__
-        return Unreachable(f"{self.url} did not answer: {reason}", sent=sent)
+        reason = (str(failed) or type(failed).__name__).removesuffix(".")
+        return Unreachable(f"{self.url} did not answer: {reason}.", sent=sent)
 
     def program(self, request: Request) -> Generator[model.Event, None]:
         """The events of a program's stream, to its exit. Closing it closes the connection."""
