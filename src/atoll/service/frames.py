@@ -90,7 +90,8 @@ def segments(folder: Path, number: int) -> list[Segment]:
     found: list[Segment] = []
     for path in paths:
         try:
-            header = path.open("rb").read(_HEADER.size)
+            with path.open("rb") as file:
+                header = file.read(_HEADER.size)
         except FileNotFoundError:
             continue
         if len(header) == _HEADER.size and header.startswith(_MAGIC):

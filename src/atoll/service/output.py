@@ -143,8 +143,13 @@ class OutputLog:
             piece = await to_thread.run_sync(reading)
             if piece.chunks:
                 return list(piece.chunks)
-        kept = (*self._written, *self._unwritten)
-        return [c for c in (frames.cut(k, at, channel) for k in kept) if c is not None]
+        chunks: list[OutputChunk] = []
+        for kept in (*self._written, *self._unwritten):
+            chunk = frames.cut(kept, at, channel)
+            if chunk is not None:
+                chunks.append(chunk)
+                at = chunk.position_after
+        return chunks
 
     def _wake(self) -> None:
         self._grown.set()

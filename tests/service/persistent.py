@@ -1,4 +1,4 @@
-"""The persistent half of the service, wired: what bootstrap opens, and tests on the fake."""
+"""The persistent half of the service, wired as bootstrap does, over whatever a test brings."""
 
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
