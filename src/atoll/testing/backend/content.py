@@ -179,12 +179,15 @@ class ContentCases(Cases):
         with pytest.raises(PreconditionFailed):
             await box.files.write(path, b"x", if_match=new.etag)
 
-    async def test_only_one_of_two_creators_wins(self, box: Sandbox, place: str) -> None:
+    @pytest.mark.parametrize("attempt", range(8))
+    async def test_only_one_of_many_creators_wins(
+        self, box: Sandbox, place: str, attempt: int
+    ) -> None:
         won: list[bytes] = []
 
         async def create(data: bytes) -> None:
             try:
-                await box.files.write(f"{place}/file", stream(data), if_match="")
+                await box.files.write(f"{place}/{attempt}", stream(data), if_match="")
             except PreconditionFailed:
                 return
             won.append(data)
@@ -192,7 +195,7 @@ class ContentCases(Cases):
         async with anyio.create_task_group() as tasks:
             for number in range(8):
                 tasks.start_soon(create, b"%d" % number)
-        assert [await read(box.files, f"{place}/file")] == won
+        assert [await read(box.files, f"{place}/{attempt}")] == won
 
     @needs("limit:disk")
     @pytest.mark.parametrize("persistent", [False, True])
