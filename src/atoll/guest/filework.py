@@ -56,7 +56,7 @@ def serve(request: Request, sock: socket.socket) -> None:
     duplex = stream.Duplex(sock)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        result = OPERATIONS[request["op"]](root, request, duplex)
+        result = OPERATIONS[request["file"]](root, request, duplex)
         duplex.end(stream.END, result)
     except stream.Cut:
         return

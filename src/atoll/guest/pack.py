@@ -10,7 +10,7 @@ import os
 import posixpath
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from atoll.wire import paths, stream
@@ -79,7 +79,7 @@ def pack(root: int, request: Request, duplex: stream.Duplex) -> Request:
     return {"count": count}
 
 
-def _members(root: int, path: str) -> Iterator[tuple[str, str, os.stat_result]]:
+def _members(root: int, path: str) -> Generator[tuple[str, str, os.stat_result], None, None]:
     probe = paths.open_in(root, path, os.O_PATH)
     found = os.fstat(probe)
     os.close(probe)
@@ -162,7 +162,7 @@ def unpack(root: int, request: Request, duplex: stream.Duplex) -> Request:
     count = 0
     try:
         with tarfile.open(
-            fileobj=_In(duplex), mode="r|*", bufsize=_BLOCK, errorlevel=1  # type: ignore[arg-type]
+            fileobj=cast("IO[bytes]", _In(duplex)), mode="r|*", bufsize=_BLOCK, errorlevel=1
         ) as archive:
             for member in archive:
                 count += 1

@@ -164,7 +164,7 @@ def _finish(status: int, module: types.ModuleType, before: set[str]) -> int:
             exc_type=type(error), exc_value=error, exc_traceback=error.__traceback__,
             err_msg="Exception ignored in threading shutdown", object=None,
         ))  # fmt: skip
-    atexit._run_exitfuncs()  # noqa: SLF001
+    atexit._run_exitfuncs()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     if not _quietly(sys.stdout):
         status = status or 120
     _forget(module, before)
@@ -185,7 +185,7 @@ def _forget(module: types.ModuleType, before: set[str]) -> None:
         if not isinstance(space, dict):
             continue
         for private in (True, False):
-            for key in [k for k in space if isinstance(k, str)]:
+            for key in [name for name in cast("dict[object, Any]", space) if isinstance(name, str)]:
                 if key.startswith("_") == private and key != "__builtins__":
                     space[key] = None
     gc.collect()

@@ -19,7 +19,7 @@ from atoll.jail import syscalls as sys_
 STAGING = "/tmp"  # noqa: S108 (only a mount point, in a mount namespace of our own)
 BUNDLE = 3
 CONTROL = 4
-LOADER = f"exec(open({BUNDLE}).read())"
+LOADER = f"exec(open({BUNDLE},closefd=0).read())"
 NAMESPACES = (
     sys_.CLONE_NEWUSER | sys_.CLONE_NEWNS | sys_.CLONE_NEWPID | sys_.CLONE_NEWIPC
     | sys_.CLONE_NEWUTS | sys_.CLONE_NEWNET

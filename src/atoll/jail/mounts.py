@@ -10,9 +10,10 @@ import os
 from typing import Any
 
 from atoll.jail import syscalls as sys_
+from atoll.jail.rootfs import BASE, make_place
 
 STAGE = "/mnt"
-ROOT = "/srv"
+ROOT = "/media"
 WRITABLE = {
     "workspace": 0o755, "home/user": 0o755, "tmp": 0o1777, "var/tmp": 0o1777, "run": 0o755,
     "dev/shm": 0o1777,
@@ -40,14 +41,15 @@ def fresh(disk_bytes: int, disk_files: int) -> None:
 
 
 def kept(directory: str, layers: list[str], disk_bytes: int) -> None:
-    """An overlay of `<STAGE>/<directory>/upper` over frozen `layers` (newest first) as the root."""
-    lower = ":".join([*(f"{STAGE}/{name}" for name in layers), "/"])
+    """An overlay of `<STAGE>/<directory>/fs` over frozen `layers` (newest first) as the root."""
+    lower = ":".join([*(f"{STAGE}/{name}" for name in layers), f"/{BASE}"])
     options = (
-        f"lowerdir={lower},upperdir={STAGE}/{directory}/upper,workdir={STAGE}/{directory}/work,"
+        f"lowerdir={lower},upperdir={STAGE}/{directory}/fs,workdir={STAGE}/{directory}/work,"
         "userxattr"
     )
     sys_.mount("overlay", ROOT, "overlay", sys_.MS_NOSUID | sys_.MS_NODEV, options)
     for name in _submounts():
+        make_place(f"/{name}", f"{ROOT}/{name}")
         sys_.mount(f"/{name}", f"{ROOT}/{name}", None, sys_.MS_BIND | sys_.MS_REC)
     _tmpfs(f"{ROOT}/dev/shm", disk_bytes, 4096)  # noqa: S108
     _proc(f"{ROOT}/proc")
@@ -62,7 +64,7 @@ def _submounts() -> list[str]:
         for line in table:
             place = line.split(" ")[4].lstrip("/")
             first = place.split("/")[0]
-            if place and first not in ("proc", STAGE[1:], ROOT[1:]) and not any(
+            if place and first not in ("proc", BASE, STAGE[1:], ROOT[1:]) and not any(
                 place == above or place.startswith(above + "/") for above in found
             ):
                 found.append(place)

@@ -10,9 +10,10 @@ from typing import Any
 
 from atoll.jail import syscalls as sys_
 
+BASE = "srv"
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 EMPTY = (
-    "dev/pts", "dev/shm", "etc", "home/user", "mnt", "opt", "proc", "root", "run", "srv", "tmp",
+    "dev/pts", "dev/shm", "etc", "home/user", "media", "mnt", "opt", "proc", "root", "run", "srv", "tmp",
     "usr", "var/cache", "var/lib", "var/log", "var/tmp", "workspace",
 )  # fmt: skip
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -46,23 +47,39 @@ def build(root: str, config: dict[str, Any]) -> None:
     sys_.mount("none", "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
     binds = [(_hold(source), target) for source, target in config["binds"]]
     data = _hold(config["data"]) if config.get("data") else None
+    _skeleton(root)
+    _bind("/usr", f"{root}/usr")
+    for name in MERGED:
+        if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}"):
+            _bind(f"/{name}", f"{root}/{name}")
+    _devices(f"{root}/dev")
+    for source, target in binds:
+        place = f"{root}/{target.lstrip('/')}"
+        make_place(source, place)
+        _bind(source, place)
+    if data is not None:
+        sys_.mount(data, f"{root}/mnt", None, sys_.MS_BIND)
+        sys_.set_mount_flags(f"{root}/mnt", "nosuid", "nodev", recursive=False)
+        _skeleton(f"{root}/{BASE}")
+
+
+def _skeleton(root: str) -> None:
+    """A tmpfs with the image's directories and links, and no mount beneath it.
+
+    The kernel lets a sandbox lay an overlay only over a directory without mounts that it could
+    uncover, so those that need one get a second skeleton, at `BASE`.
+    """
     sys_.mount("tmpfs", root, "tmpfs", sys_.MS_NOSUID, "size=64m,mode=0755")
     for name in EMPTY:
         os.makedirs(f"{root}/{name}", mode=0o755, exist_ok=True)
-    _bind("/usr", f"{root}/usr")
     for name in MERGED:
         if os.path.islink(f"/{name}"):
             os.symlink(os.readlink(f"/{name}"), f"{root}/{name}")
         elif os.path.isdir(f"/{name}"):
             os.mkdir(f"{root}/{name}")
-            _bind(f"/{name}", f"{root}/{name}")
+    for name in DEVICES:
+        os.close(os.open(f"{root}/dev/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666))
     _etc(f"{root}/etc")
-    _devices(f"{root}/dev")
-    for source, target in binds:
-        _bind_into(source, f"{root}/{target.lstrip('/')}")
-    if data is not None:
-        sys_.mount(data, f"{root}/mnt", None, sys_.MS_BIND)
-        sys_.set_mount_flags(f"{root}/mnt", "nosuid", "nodev", recursive=False)
 
 
 def _hold(path: str) -> str:
@@ -75,13 +92,13 @@ def _bind(source: str, target: str) -> None:
     sys_.set_mount_flags(target, "ro", "nosuid", "nodev")
 
 
-def _bind_into(source: str, target: str) -> None:
+def make_place(source: str, target: str) -> None:
+    """Make what a bind of `source` on `target` needs there: a directory, or an empty file."""
     if stat.S_ISDIR(os.stat(source).st_mode):
         os.makedirs(target, exist_ok=True)
-    else:
+    elif not os.path.exists(target):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-    _bind(source, target)
 
 
 def _etc(target: str) -> None:
@@ -117,7 +134,6 @@ def _copy(source: str, target: str) -> str:
 
 def _devices(dev: str) -> None:
     for name in DEVICES:
-        os.close(os.open(f"{dev}/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666))
         sys_.mount(f"/dev/{name}", f"{dev}/{name}", None, sys_.MS_BIND)
     for name, target in (
         ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),

@@ -10,7 +10,7 @@ bytes the header tells.
 import json
 import socket
 import struct
-from typing import Any
+from typing import Any, cast
 
 HEADER_MAX = 128 * 1024
 MESSAGE_MAX = 160 * 1024
@@ -45,7 +45,7 @@ def decode(data: bytes) -> tuple[Header, bytes]:
         raise BadMessage("header is not JSON") from error
     if not isinstance(header, dict):
         raise BadMessage("header is not an object")
-    return header, data[_LENGTH.size + length :]
+    return cast("Header", header), data[_LENGTH.size + length :]
 
 
 def send(sock: socket.socket, header: Header, blob: bytes = b"", fds: tuple[int, ...] = ()) -> None:

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 
 COMPONENT_MAX = 255
 PATH_MAX = 4095
@@ -85,7 +85,7 @@ def open_in(root_fd: int, path: str, flags: int, mode: int = 0, *, follow: bool 
 
 
 @contextlib.contextmanager
-def parent(root_fd: int, path: str) -> Iterator[tuple[int, str]]:
+def parent(root_fd: int, path: str) -> Generator[tuple[int, str], None, None]:
     """The directory that holds `path` (an absolute clean one) as a descriptor, and its last name.
 
     Links in the parents are followed inside the root; the name itself is untouched.

@@ -10,7 +10,7 @@ import json
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 DATA = b"D"
 END = b"E"
@@ -50,7 +50,7 @@ def body(raw: bytes) -> dict[str, Any]:
         raise BadFrame("body is not JSON") from error
     if not isinstance(value, dict):
         raise BadFrame("body is not an object")
-    return value
+    return cast("dict[str, Any]", value)
 
 
 class Duplex:

@@ -1,0 +1,195 @@
+"""The files of kept sandboxes: stacks of layers on the host's disk.
+
+    boxes/<sandbox id>.json   {"upper": L3, "layers": [L2, L1]}   the truth about a sandbox
+    frozen/<snapshot id>.json {"layers": [L3, L2, L1]}            the truth about a snapshot
+    layers/<L>/fs, work       directories of overlayfs
+    trash/                    layers on their way out
+
+A snapshot freezes the upper layer and gives the sandbox a new one: two small files, whatever the
+size. The sandbox's file is replaced first, so that a crash in between leaves one layer more and
+never a snapshot that still changes. A layer that no file names is collected.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from atoll.core.errors import BackendFault, Conflict, NotFound
+
+LAYERS_MAX = 100
+_SKELETON = {"workspace": 0o755, "home": 0o755, "home/user": 0o755, "tmp": 0o1777, "run": 0o755,
+             "var": 0o755, "var/tmp": 0o1777}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What an overlay is mounted from: `upper` over `layers`, newest first."""
+
+    upper: str
+    layers: tuple[str, ...]
+
+
+class Disk:
+    """One directory of kept sandboxes. All methods block; call them in a thread.
+
+    `owner` is the host user that sandboxes' files belong to, None for our own.
+    """
+
+    def __init__(self, root: Path, owner: int | None) -> None:
+        self._root = root
+        self._owner = owner
+
+    def prepare(self) -> None:
+        """Make the directories. Raises `OSError`."""
+        for name in ("boxes", "frozen", "layers", "trash"):
+            (self._root / name).mkdir(parents=True, exist_ok=True)
+        for name in ("", "layers"):
+            (self._root / name).chmod(0o711)
+
+    def open(self, sandbox_id: str, base: str | None) -> Stack:
+        """The stack of that sandbox, made from `base` when there is none yet."""
+        found = self._load("boxes", sandbox_id)
+        if found is not None:
+            return Stack(found["upper"], tuple(found["layers"]))
+        layers: tuple[str, ...] = ()
+        if base is not None:
+            frozen = self._load("frozen", base)
+            if frozen is None:
+                raise NotFound("snapshot", base)
+            layers = tuple(frozen["layers"])
+        stack = Stack(self._new_layer(skeleton=not layers), layers)
+        self._save("boxes", sandbox_id, {"upper": stack.upper, "layers": list(layers)})
+        return stack
+
+    def freeze(self, sandbox_id: str, snapshot_id: str) -> None:
+        """Make a snapshot of a closed sandbox. Idempotent."""
+        if self._load("frozen", snapshot_id) is not None:
+            return
+        found = self._load("boxes", sandbox_id)
+        if found is None:
+            raise NotFound("sandbox", sandbox_id)
+        upper, layers = found["upper"], list(found["layers"])
+        if any((self._root / "layers" / upper / "fs").iterdir()):
+            layers = [upper, *layers]
+            if len(layers) > LAYERS_MAX:
+                raise Conflict(f"Sandbox {sandbox_id} is {LAYERS_MAX} snapshots deep; copy its "
+                               "files into a new sandbox.")  # fmt: skip
+            fresh = self._new_layer(skeleton=False)
+            self._save("boxes", sandbox_id, {"upper": fresh, "layers": layers})
+        self._save("frozen", snapshot_id, {"layers": layers})
+
+    def drop(self, kind: str, name: str) -> None:
+        """Forget a sandbox (`boxes`) or a snapshot (`frozen`). Its layers wait for `collect`."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._record(kind, name))
+
+    def names(self, kind: str) -> Sequence[str]:
+        """Ids of all sandboxes or snapshots."""
+        with contextlib.suppress(FileNotFoundError):
+            place = self._root / kind
+            return sorted(e.name[:-5] for e in os.scandir(place) if e.name.endswith(".json"))
+        return []
+
+    def has(self, kind: str, name: str) -> bool:
+        """Whether that sandbox or snapshot exists."""
+        return os.path.exists(self._record(kind, name))
+
+    def collect(self) -> int:
+        """Delete the layers that nothing names; how many. Not while a sandbox is being made."""
+        used: set[str] = set()
+        present = set(os.listdir(self._root / "layers"))
+        for kind in ("boxes", "frozen"):
+            for name in self.names(kind):
+                found = self._load(kind, name) or {"layers": []}
+                used.update(found["layers"])
+                used.add(found.get("upper", ""))
+        unused = present - used
+        for name in unused:
+            with contextlib.suppress(OSError):
+                os.rename(self._root / "layers" / name, self._root / "trash" / name)
+        for name in os.listdir(self._root / "trash"):
+            erase(self._root / "trash" / name)
+        return len(unused)
+
+    def usage(self, layers: Sequence[str]) -> tuple[int, int]:
+        """Bytes and files that those layers hold on disk."""
+        total = count = 0
+        for name in layers:
+            for size in _sizes(str(self._root / "layers" / name / "fs")):
+                total += size
+                count += 1
+        return total, count
+
+    def snapshot_layers(self, snapshot_id: str) -> Sequence[str]:
+        """The layers of a snapshot. Raises `NotFound`."""
+        found = self._load("frozen", snapshot_id)
+        if found is None:
+            raise NotFound("snapshot", snapshot_id)
+        return list(found["layers"])
+
+    def _new_layer(self, *, skeleton: bool) -> str:
+        name = secrets.token_hex(6)
+        place = self._root / "layers" / name
+        for part in ("", "fs", "work"):
+            (place / part).mkdir()
+            (place / part).chmod(0o755 if part == "fs" else 0o711)
+            self._give(place / part)
+        for part, mode in _SKELETON.items() if skeleton else ():
+            inner = place / "fs" / part
+            inner.mkdir()
+            inner.chmod(mode)
+            self._give(inner)
+        return name
+
+    def _give(self, path: Path) -> None:
+        if self._owner is not None:
+            os.chown(path, self._owner, self._owner)
+
+    def _record(self, kind: str, name: str) -> str:
+        if not name.replace("_", "").replace("-", "").isalnum():
+            raise NotFound("sandbox", name)
+        return str(self._root / kind / f"{name}.json")
+
+    def _load(self, kind: str, name: str) -> dict[str, list[str]] | None:  # type: ignore[misc]
+        try:
+            with open(self._record(kind, name), "rb") as file:
+                value = json.load(file)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise BackendFault(f"The record of {name} is damaged.", sandbox_id=name) from error
+        return value  # type: ignore[no-any-return]
+
+    def _save(self, kind: str, name: str, value: dict[str, object]) -> None:
+        path = self._record(kind, name)
+        temporary = f"{path}.{secrets.token_hex(4)}"
+        with open(temporary, "x", encoding="ascii") as file:
+            json.dump(value, file)
+        os.replace(temporary, path)
+
+
+def erase(path: Path) -> None:
+    """Remove a tree whatever modes its directories have; what cannot go now goes next time."""
+    with contextlib.suppress(OSError):
+        if os.geteuid() != 0:
+            for directory, _, _ in os.walk(path, topdown=True):
+                with contextlib.suppress(OSError):
+                    os.chmod(directory, 0o700)
+        shutil.rmtree(path)
+
+
+def _sizes(path: str) -> Iterator[int]:
+    pending = [path]
+    while pending:
+        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    found = entry.stat(follow_symlinks=False)
+                    yield found.st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)

@@ -1,0 +1,218 @@
+"""The namespace backend: which zygote forks a sandbox, what is kept, what is left over."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup, TaskStatus
+
+from atoll.backends.namespace import facts
+from atoll.backends.namespace.disk import Disk, Stack
+from atoll.backends.namespace.opening import opened
+from atoll.backends.namespace.quota import watch_disk
+from atoll.backends.namespace.sandbox import NamespaceSandbox
+from atoll.core.errors import AtollError, BackendFault, Conflict, NotFound, Unavailable, Unsupported
+from atoll.core.model import BackendReport, Isolation, SandboxSpec
+from atoll.jail import cgroups
+from atoll.jail.spawn import Zygote, ZygoteConfig, launch
+
+DEFAULT_UID = 0x70000000
+CAPABILITIES = frozenset({"python", "shell", "tty", "snapshots", "watch", "stdin", "persistent"})
+
+
+@dataclass(frozen=True)
+class NamespaceConfig:
+    """What the operator decides.
+
+    `uid` is the host user that sandboxes run as when the server is root; it needs no entry in
+    /etc/passwd and should own nothing else. `binds` are host paths shown read-only in images.
+    """
+
+    data_dir: Path
+    uid: int = DEFAULT_UID
+    binds: tuple[tuple[str, str], ...] = ()
+    preload: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass
+class _Slot:
+    """A zygote in use, and how to end it."""
+
+    zygote: Zygote
+    stop: anyio.Event = field(default_factory=anyio.Event)
+
+
+class NamespaceBackend:
+    """Implements `core.ports.Backend` and `Snapshots`. Enter it before use."""
+
+    name = "namespace"
+
+    def __init__(self, config: NamespaceConfig) -> None:
+        root = os.geteuid() == 0
+        self._config = config
+        self._uid = config.uid if root else None
+        self._root = config.data_dir / "namespace"
+        self._disk = Disk(self._root, self._uid)
+        self._instance = hashlib.sha256(os.fsencode(self._root.resolve())).hexdigest()[:10]
+        self._hierarchy = cgroups.Hierarchy(0)
+        self._tasks: TaskGroup | None = None
+        self._slots: dict[tuple[bool, tuple[str, ...]], _Slot] = {}
+        self._launching = anyio.Lock()
+        self._layers = anyio.Lock()
+        self._open: dict[str, NamespaceSandbox | None] = {}
+        self._report: BackendReport | None = None
+
+    async def __aenter__(self) -> "NamespaceBackend":
+        self._hierarchy = await to_thread.run_sync(cgroups.detect, self._instance)
+        try:
+            await to_thread.run_sync(self._disk.prepare)
+        except OSError as error:
+            raise Unavailable(f"{self._root} cannot be used: {error.strerror}.") from error
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+            await self._tasks.__aexit__(None, None, None)
+            self._tasks = None
+        self._slots.clear()
+
+    # zygotes
+    async def _zygote(self, preload: tuple[str, ...], *, kept: bool) -> Zygote:
+        key = (kept, preload)
+        async with self._launching:
+            slot = self._slots.get(key)
+            if slot is not None and not slot.zygote.broken:
+                return slot.zygote
+            if slot is not None:
+                slot.stop.set()
+                del self._slots[key]
+            if self._tasks is None:
+                raise BackendFault("The namespace backend is not running.")
+            if preload and preload not in self._config.preload:
+                raise Unsupported(f"This server does not preload {', '.join(preload)}.")
+            config = ZygoteConfig(
+                uid=self._uid,
+                preload=preload,
+                binds=self._config.binds,
+                data=str(self._root) if kept else None,
+            )
+            answer = await self._tasks.start(self._hold, config)
+            if isinstance(answer, AtollError):
+                raise answer
+            assert isinstance(answer, _Slot)  # noqa: S101
+            self._slots[key] = answer
+            return answer.zygote
+
+    async def _hold(
+        self, config: ZygoteConfig, *, task_status: TaskStatus[_Slot | AtollError]
+    ) -> None:
+        try:
+            async with launch(config) as zygote:
+                slot = _Slot(zygote)
+                task_status.started(slot)
+                await slot.stop.wait()
+        except AtollError as error:
+            task_status.started(error)
+
+    # the waist
+    async def probe(self) -> BackendReport:
+        if self._report is None or not self._report.usable:
+            self._report = await self._probe()
+        return self._report
+
+    async def _probe(self) -> BackendReport:
+        report = BackendReport(
+            name=self.name,
+            usable=True,
+            isolation=Isolation.SHARED_KERNEL,
+            capabilities=CAPABILITIES,
+            limits=facts.limits(self._hierarchy),
+            facts=facts.host(self._hierarchy, self._uid),
+        )
+        try:
+            zygote = await self._zygote((), kept=False)
+        except (AtollError, OSError) as error:
+            detail = error.detail if isinstance(error, AtollError) else str(error)
+            return replace(report, usable=False, why=detail, capabilities=frozenset())
+        return replace(report, facts={**report.facts, "python": zygote.python_version})
+
+    @contextlib.asynccontextmanager
+    async def open(self, spec: SandboxSpec) -> AsyncGenerator[NamespaceSandbox, None]:
+        if spec.image != "host":
+            raise NotFound("image", spec.image)
+        if spec.network.mode != "none":
+            raise Unsupported(f"Network mode {spec.network.mode!r} is not available here.")
+        if spec.id in self._open:
+            raise Conflict(f"Sandbox {spec.id} is open already.")
+        self._open[spec.id] = None
+        try:
+            zygote = await self._zygote(spec.preload, kept=spec.persistent)
+            stack = await self._stack(spec) if spec.persistent else None
+            async with opened(spec, zygote, self._hierarchy, stack) as sandbox:
+                self._open[spec.id] = sandbox
+                if stack is None:
+                    yield sandbox
+                    return
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(watch_disk, sandbox, self._disk, stack.upper)
+                    yield sandbox
+                    tasks.cancel_scope.cancel()
+        finally:
+            del self._open[spec.id]
+
+    async def _stack(self, spec: SandboxSpec) -> Stack:
+        async with self._layers:
+            return await to_thread.run_sync(self._disk.open, spec.id, spec.base)
+
+    async def owned(self) -> Sequence[str]:
+        kept = await to_thread.run_sync(self._disk.names, "boxes")
+        groups = await to_thread.run_sync(cgroups.stale, self._hierarchy)
+        return sorted({*kept, *groups, *self._open})
+
+    async def destroy(self, sandbox_id: str) -> None:
+        sandbox = self._open.get(sandbox_id)
+        if sandbox is not None:
+            sandbox.kill()
+            await sandbox.ended()
+        with anyio.CancelScope(shield=True):
+            async with self._layers:
+                await to_thread.run_sync(self._disk.drop, "boxes", sandbox_id)
+            if sandbox_id not in self._open:
+                cgroups.Group(self._hierarchy, sandbox_id).remove()
+            if self._tasks is not None:
+                self._tasks.start_soon(self._collect)
+
+    async def _collect(self) -> None:
+        with anyio.CancelScope(shield=True):
+            async with self._layers:
+                await to_thread.run_sync(self._disk.collect)
+
+    # snapshots
+    async def snapshot(self, sandbox_id: str, snapshot_id: str) -> None:
+        if sandbox_id in self._open:
+            raise Conflict(f"Sandbox {sandbox_id} is running; its files change.")
+        with anyio.CancelScope(shield=True):
+            async with self._layers:
+                await to_thread.run_sync(self._disk.freeze, sandbox_id, snapshot_id)
+
+    async def drop_snapshot(self, snapshot_id: str) -> None:
+        async with self._layers:
+            await to_thread.run_sync(self._disk.drop, "frozen", snapshot_id)
+        if self._tasks is not None:
+            self._tasks.start_soon(self._collect)
+
+    async def snapshot_size(self, snapshot_id: str) -> int:
+        layers = await to_thread.run_sync(self._disk.snapshot_layers, snapshot_id)
+        size, _ = await to_thread.run_sync(self._disk.usage, layers)
+        return size
+
+    async def snapshots(self) -> Sequence[str]:
+        return await to_thread.run_sync(self._disk.names, "frozen")

@@ -1,0 +1,230 @@
+"""A namespace sandbox's files: each operation is a worker inside it, and a stream to it."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Any, Protocol
+
+import anyio
+
+from atoll.core.errors import (
+    AtollError,
+    BackendFault,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    PreconditionFailed,
+    QuotaExceeded,
+    TooLarge,
+)
+from atoll.core.model import WORKSPACE, Change, FileKind, Stat
+from atoll.wire import paths, stream
+
+# The longest a worker may be silent, or a client slow, before the operation is given up.
+SILENCE_S = 120.0
+_LIST_MAX = 64 * 1024 * 1024
+
+
+class Agent(Protocol):
+    """What files need of their sandbox."""
+
+    @property
+    def id(self) -> str: ...
+
+    def command(self, header: dict[str, Any], fds: tuple[int, ...] = ()) -> None: ...
+
+
+def absolute(path: str) -> str:
+    """A client's path as a clean absolute one; `InvalidRequest` says what is wrong with it."""
+    try:
+        return paths.clean(path, WORKSPACE)
+    except paths.BadPath as error:
+        raise InvalidRequest(f"The path is not usable: {error}.", field="path") from error
+
+
+class _Worker:
+    """One running operation."""
+
+    def __init__(self, sock: socket.socket, agent: Agent, path: str) -> None:
+        self._sock = sock
+        self._agent = agent
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._held = bytearray()
+
+    async def send(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            part = view[: stream.DATA_MAX]
+            view = view[len(part) :]
+            await self._send_all(stream.header(stream.DATA, len(part)))
+            await self._send_all(part)
+
+    async def finish_sending(self) -> None:
+        await self._send_all(stream.header(stream.END, 2) + b"{}")
+
+    async def _send_all(self, data: bytes | memoryview) -> None:
+        with anyio.fail_after(SILENCE_S):
+            await self._loop.sock_sendall(self._sock, data)
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        """The data frames; then `result` holds what the last frame said."""
+        while True:
+            kind, length = stream.parse(await self._exactly(stream.HEADER.size))
+            raw = await self._exactly(length)
+            if kind == stream.DATA:
+                yield raw
+                continue
+            value = stream.body(raw)
+            if kind == stream.ERROR:
+                raise self._failure(value)
+            self.result = value
+            return
+
+    async def _exactly(self, size: int) -> bytes:
+        while len(self._held) < size:
+            with anyio.fail_after(SILENCE_S):
+                part = await self._loop.sock_recv(self._sock, max(size - len(self._held), 65536))
+            if not part:
+                raise BackendFault(
+                    "A file operation was interrupted inside the sandbox.",
+                    sandbox_id=self._agent.id,
+                )
+            self._held += part
+        data = bytes(self._held[:size])
+        del self._held[:size]
+        return data
+
+    def _failure(self, value: dict[str, Any]) -> AtollError:
+        detail = str(value.get("detail"))[:500]
+        text = f"{self._path}: {detail[:1].lower()}{detail[1:]}."
+        kind = value.get("kind")
+        if kind == "not_found":
+            return NotFound("file", self._path)
+        if kind == "conflict":
+            return Conflict(text)
+        if kind == "precondition":
+            return PreconditionFailed(text)
+        if kind == "quota":
+            return QuotaExceeded(text)
+        if kind == "too_large":
+            return TooLarge(text)
+        if kind == "invalid":
+            return InvalidRequest(text, field="path")
+        return BackendFault(text, sandbox_id=self._agent.id)
+
+
+class NamespaceFiles:
+    """Implements `core.ports.Files`."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    @contextlib.asynccontextmanager
+    async def _worker(self, op: str, path: str, **more: Any) -> AsyncGenerator[_Worker, None]:
+        """Start a worker; leaving the block early ends it, since its socket closes."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with ours:
+            with theirs:
+                ours.setblocking(False)  # noqa: FBT003
+                header = {**more, "op": "file", "file": op, "path": path}
+                self._agent.command(header, (theirs.fileno(),))
+            try:
+                yield _Worker(ours, self._agent, path)
+            except (stream.BadFrame, TimeoutError, OSError) as error:
+                raise BackendFault(
+                    f"A file operation failed: {error}", sandbox_id=self._agent.id
+                ) from error
+
+    async def _simple(self, op: str, path: str, **more: Any) -> dict[str, Any]:
+        async with self._worker(op, path, **more) as worker:
+            async for _ in worker.frames():
+                pass
+            return worker.result
+
+    async def stat(self, path: str) -> Stat:
+        return _stat(await self._simple("stat", absolute(path)))
+
+    async def list(self, path: str, *, depth: int = 1) -> AsyncGenerator[Stat, None]:
+        async with self._worker("list", absolute(path), depth=depth) as worker:
+            async for raw in worker.frames():
+                for entry in json.loads(raw):
+                    yield _stat(entry)
+
+    async def read(
+        self, path: str, *, offset: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        place = absolute(path)
+        async with self._worker("read", place, offset=offset, length=length) as worker:
+            async for data in worker.frames():
+                yield data
+
+    async def write(
+        self,
+        path: str,
+        data: bytes | AsyncIterable[bytes],
+        *,
+        mode: int = 0o644,
+        if_match: str | None = None,
+    ) -> Stat:
+        place = absolute(path)
+        async with self._worker("write", place, mode=mode, if_match=if_match) as worker:
+            return _stat(await self._upload(worker, data))
+
+    async def _upload(
+        self, worker: _Worker, data: bytes | AsyncIterable[bytes]
+    ) -> dict[str, Any]:
+        """Send all, then read the result; a worker that fails early is heard at once."""
+        try:
+            if isinstance(data, bytes):
+                await worker.send(data)
+            else:
+                async for part in data:
+                    await worker.send(part)
+            await worker.finish_sending()
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        async for _ in worker.frames():
+            pass
+        return worker.result
+
+    async def mkdir(self, path: str, *, mode: int = 0o755, parents: bool = True) -> Stat:
+        return _stat(await self._simple("mkdir", absolute(path), mode=mode, parents=parents))
+
+    async def move(self, source: str, target: str, *, overwrite: bool = False) -> Stat:
+        found = await self._simple(
+            "move", absolute(source), target=absolute(target), overwrite=overwrite
+        )
+        return _stat(found)
+
+    async def remove(self, path: str, *, recursive: bool = False) -> None:
+        await self._simple("remove", absolute(path), recursive=recursive)
+
+    async def pack(self, path: str) -> AsyncGenerator[bytes, None]:
+        async with self._worker("pack", absolute(path)) as worker:
+            async for data in worker.frames():
+                yield data
+
+    async def unpack(self, path: str, data: AsyncIterable[bytes]) -> int:
+        async with self._worker("unpack", absolute(path)) as worker:
+            return int((await self._upload(worker, data))["count"])
+
+    async def watch(self, path: str) -> AsyncGenerator[Change, None]:
+        async with self._worker("watch", absolute(path)) as worker:
+            async for raw in worker.frames():
+                for kind, place in json.loads(raw):
+                    yield Change(str(kind), str(place))
+
+
+def _stat(value: dict[str, Any]) -> Stat:
+    return Stat(
+        path=str(value["path"]),
+        kind=FileKind(value["kind"]),
+        size=int(value["size"]),
+        mode=int(value["mode"]),
+        mtime_ns=int(value["mtime_ns"]),
+        inode=int(value["inode"]),
+        target=value["target"],
+    )

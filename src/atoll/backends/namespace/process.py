@@ -1,0 +1,199 @@
+"""A program in a namespace sandbox: its pipes, its clock, its end."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import struct
+import termios
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+import anyio
+
+from atoll.backends.namespace.output import Output
+from atoll.backends.namespace.verdict import Evidence, judge
+from atoll.core.errors import Conflict
+from atoll.core.model import Channel, Exit, ExitReason, ProcessSpec, Usage
+from atoll.jail.cgroups import Group
+
+# After the program has ended, how long its own children may go on writing to its pipes.
+LINGER_S = 0.05
+KILL_S = 3.0
+_CPU_POLL_S = 0.02
+_EOT = b"\x04"
+
+
+class Home(Protocol):
+    """What a process needs of its sandbox."""
+
+    group: Group
+
+    def new_evidence(self) -> tuple[bool, bool]:
+        """Whether memory ran out, and whether a fork was refused, since this was last asked."""
+        ...
+
+    def command(self, header: dict[str, Any]) -> None:
+        """Tell the agent something, without waiting."""
+        ...
+
+    def kill(self) -> None:
+        """End the whole sandbox now."""
+        ...
+
+
+class NamespaceProcess:
+    """Implements `core.ports.Process`."""
+
+    def __init__(
+        self, home: Home, spec: ProcessSpec, pid: int, pipes: dict[int, Channel], stdin: int | None
+    ) -> None:
+        self._home = home
+        self._spec = spec
+        self._pid = pid
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._output = Output(pipes, spec.output_bytes, self._over_output)
+        self._tty = next(iter(pipes)) if spec.tty is not None else None
+        self._stdin = stdin
+        self._exit: asyncio.Future[Exit] = self._loop.create_future()
+        self._verdict: ExitReason | None = None
+        self._timers: list[asyncio.TimerHandle] = [
+            self._loop.call_later(spec.wall_s, self.end, ExitReason.WALL_TIME)
+        ]
+        self._cpu = 0.0
+        if spec.cpu_s < spec.wall_s:
+            self._cpu = home.group.cpu_s() or 0.0
+            self._timers.append(self._loop.call_later(spec.cpu_s / 2, self._check_cpu))
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    def output(self) -> AsyncGenerator[tuple[Channel, bytes], None]:
+        return self._output.chunks()
+
+    async def wait(self) -> Exit:
+        return await asyncio.shield(self._exit)
+
+    # limits
+    def _over_output(self) -> None:
+        self.end(ExitReason.OUTPUT)
+
+    def _check_cpu(self) -> None:
+        if self._exit.done():
+            return
+        used = self._home.group.cpu_s()
+        if used is None:
+            return
+        left = self._spec.cpu_s - (used - self._cpu)
+        if left <= 0:
+            self.end(ExitReason.CPU_TIME)
+        else:
+            pause = max(_CPU_POLL_S, left / 2)
+            self._timers.append(self._loop.call_later(pause, self._check_cpu))
+
+    def end(self, reason: ExitReason) -> None:
+        """Kill the program and all that it started, for that reason. The first reason stands."""
+        if self._exit.done() or self._verdict is not None:
+            return
+        self._verdict = reason
+        self._home.command({"op": "kill", "pid": self._pid})
+        self._timers.append(self._loop.call_later(KILL_S, self._give_up))
+
+    def _give_up(self) -> None:
+        if not self._exit.done():
+            self._home.kill()
+
+    # its end
+    def exited(self, report: dict[str, Any]) -> None:
+        """The agent has seen it end."""
+        self._output.drain()
+        usage = Usage(
+            wall_s=self._loop.time() - self._began,
+            cpu_s=float(report["cpu_s"]),
+            peak_memory_bytes=int(report["peak"]),
+        )
+        status = int(report["status"])
+        evidence = Evidence(verdict=self._verdict)
+        if status != 0 and self._verdict is None:
+            memory, pids = self._home.new_evidence()
+            evidence = Evidence(
+                out_of_memory=bool(report["memory"]) or memory,
+                pids_refused=pids,
+                disk_full=bool(report["full"]),
+                last_words=self._output.tail,
+            )
+        elif report["memory"]:
+            evidence = Evidence(verdict=ExitReason.MEMORY)
+        self._settle(judge(status, evidence, usage, truncated=self._output.truncated))
+        if self._output.open:
+            self._timers.append(self._loop.call_later(LINGER_S, self._output.finish))
+        else:
+            self._output.finish()
+
+    def lost(self, reason: ExitReason) -> None:
+        """The sandbox has ended, and the program with it."""
+        if not self._exit.done():
+            self._output.drain()
+            usage = Usage(wall_s=self._loop.time() - self._began)
+            evidence = Evidence(verdict=self._verdict or reason)
+            self._settle(judge(None, evidence, usage, truncated=self._output.truncated))
+        self.close()
+
+    def _settle(self, result: Exit) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        if not self._exit.done():
+            self._exit.set_result(result)
+        self._shut_stdin()
+
+    def close(self) -> None:
+        """Let go of pipes and timers; the sandbox is going."""
+        for timer in self._timers:
+            timer.cancel()
+        self._output.close()
+        self._shut_stdin()
+
+    def _shut_stdin(self) -> None:
+        if self._stdin is not None:
+            fd, self._stdin = self._stdin, None
+            os.close(fd)
+
+    # its input
+    async def write_stdin(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            fd = self._stdin
+            if fd is None:
+                raise Conflict("The process has no open stdin.")
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:
+                with contextlib.suppress(OSError, anyio.ClosedResourceError):
+                    with anyio.move_on_after(1.0):
+                        await anyio.wait_writable(fd)
+            except OSError as error:
+                raise Conflict("The process has closed its stdin.") from error
+
+    async def close_stdin(self) -> None:
+        if self._tty is not None:
+            with contextlib.suppress(Conflict):
+                await self.write_stdin(_EOT)
+            return
+        if self._stdin is not None:
+            anyio.notify_closing(self._stdin)
+        self._shut_stdin()
+
+    async def signal(self, number: int) -> None:
+        if not self._exit.done():
+            self._home.command({"op": "signal", "pid": self._pid, "signal": int(number)})
+
+    async def resize(self, rows: int, cols: int) -> None:
+        if self._tty is None:
+            raise Conflict("The process has no terminal.")
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self._tty, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+

@@ -1,0 +1,198 @@
+"""Bounds on memory, processes and CPU of a whole sandbox, in cgroup v1 or v2 as the host has it.
+
+Groups are `<our own cgroup>/atoll-<instance>/<sandbox id>`. A sandbox's init enters them itself,
+by writing "0" to a descriptor that the server opened: the kernel checks the opener's rights, and
+moving oneself takes no lock that another sandbox's fork holds.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atoll.core.model import Limits
+
+ROOT = Path("/sys/fs/cgroup")
+_PERIOD_US = 100_000
+# The init, and the file workers that serve the client, live in the same groups as the guest.
+SPARE_PROCESSES = 8
+_V1 = ("memory", "pids", "cpu", "cpuacct", "freezer")
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """Where groups are made: `base` per controller. Version 0 means that there are none."""
+
+    version: int
+    bases: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    why: str = ""
+
+    def has(self, controller: str) -> bool:
+        """Whether that controller bounds sandboxes here."""
+        return controller in self.bases
+
+
+def detect(instance: str, root: Path = ROOT, own: Path = Path("/proc/self/cgroup")) -> Hierarchy:
+    """Find, and make, the groups beneath which this server's sandboxes live."""
+    try:
+        mine = dict(_own(own))
+    except OSError as error:
+        return Hierarchy(0, why=f"cannot read {own}: {error.strerror}")
+    bases: dict[str, Path] = {}
+    for controller in _V1:
+        if controller in mine and (root / controller / "tasks").exists():
+            base = root / controller / mine[controller].lstrip("/") / f"atoll-{instance}"
+            with contextlib.suppress(OSError):
+                base.mkdir(exist_ok=True)
+                if os.access(base, os.W_OK):
+                    bases[controller] = base
+    if "pids" in bases or "memory" in bases:
+        return Hierarchy(1, bases)
+    return _unified(instance, root, mine.get("", "/"))
+
+
+def _own(path: Path) -> Iterator[tuple[str, str]]:
+    for line in path.read_text().splitlines():
+        _, controllers, place = line.split(":", 2)
+        for name in controllers.split(","):
+            yield name, place
+
+
+def _unified(instance: str, root: Path, place: str) -> Hierarchy:
+    """Version 2: the server moves to a leaf, since a group with processes has no subgroups."""
+    own = root / place.lstrip("/")
+    try:
+        offered = (own / "cgroup.controllers").read_text().split()
+    except OSError:
+        return Hierarchy(0, why="neither cgroup v1 controllers nor cgroup v2 are mounted")
+    wanted = [name for name in ("memory", "pids", "cpu") if name in offered]
+    if not wanted:
+        return Hierarchy(0, why=f"cgroup v2 delegates no memory, pids or cpu to {place}")
+    switch = " ".join(f"+{name}" for name in wanted)
+    base = own / f"atoll-{instance}"
+    try:
+        leaf = own / f"atoll-{instance}-server"
+        leaf.mkdir(exist_ok=True)
+        (leaf / "cgroup.procs").write_text(str(os.getpid()))
+        (own / "cgroup.subtree_control").write_text(switch)
+        base.mkdir(exist_ok=True)
+        (base / "cgroup.subtree_control").write_text(switch)
+    except OSError as error:
+        return Hierarchy(0, why=f"cgroup v2 at {place} cannot be divided: {error.strerror}")
+    return Hierarchy(2, dict.fromkeys(wanted, base))
+
+
+class Group:
+    """The groups of one sandbox. Made by `make`, removed by `remove` when its processes are gone."""
+
+    def __init__(self, hierarchy: Hierarchy, name: str) -> None:
+        self._hierarchy = hierarchy
+        self._paths = {key: str(base / name) for key, base in hierarchy.bases.items()}
+        self.fds: list[int] = []
+
+    def make(self, limits: Limits) -> None:
+        """Create with limits and open the descriptors to enter by; `close` closes those."""
+        entry = "tasks" if self._hierarchy.version == 1 else "cgroup.procs"
+        try:
+            for path in dict.fromkeys(self._paths.values()):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path, 0o755)
+            for controller, name, value in self._settings(limits):
+                _put(f"{self._paths[controller]}/{name}", value)
+            for path in dict.fromkeys(self._paths.values()):
+                self.fds.append(os.open(f"{path}/{entry}", os.O_WRONLY | os.O_CLOEXEC))
+        except OSError:
+            self.close()
+            self.remove()
+            raise
+
+    def _settings(self, limits: Limits) -> Iterator[tuple[str, str, str]]:
+        processes = str(limits.processes + SPARE_PROCESSES)
+        quota = max(1000, int(limits.cpus * _PERIOD_US))
+        one = self._hierarchy.version == 1
+        if "memory" in self._paths:
+            name = "memory.limit_in_bytes" if one else "memory.max"
+            yield "memory", name, str(limits.memory_bytes)
+        if "pids" in self._paths:
+            yield "pids", "pids.max", processes
+        if "cpu" in self._paths and one:
+            yield "cpu", "cpu.cfs_quota_us", str(quota)
+        elif "cpu" in self._paths:
+            yield "cpu", "cpu.max", f"{quota} {_PERIOD_US}"
+
+    def close(self) -> None:
+        """Close the descriptors of `make`."""
+        while self.fds:
+            os.close(self.fds.pop())
+
+    def oom_kills(self) -> int:
+        """How often the kernel killed for memory in here."""
+        if self._hierarchy.version == 1:
+            return self._counter("memory", "memory.oom_control", "oom_kill")
+        return self._counter("memory", "memory.events", "oom_kill")
+
+    def pids_refused(self) -> int:
+        """How often a fork failed for the limit."""
+        return self._counter("pids", "pids.events", "max")
+
+    def cpu_s(self) -> float | None:
+        """Processor time of all that ever ran in here; None where nothing counts it."""
+        with contextlib.suppress(KeyError, OSError, ValueError):
+            if self._hierarchy.version == 1:
+                return int(_get(f"{self._paths['cpuacct']}/cpuacct.usage")) / 1e9
+            return self._counter("cpu", "cpu.stat", "usage_usec") / 1e6
+        return None
+
+    def peak_bytes(self) -> int:
+        """The most memory it held at once, 0 where nothing counts it."""
+        one = self._hierarchy.version == 1
+        name = "memory.max_usage_in_bytes" if one else "memory.peak"
+        with contextlib.suppress(KeyError, OSError, ValueError):
+            return int(_get(f"{self._paths['memory']}/{name}"))
+        return 0
+
+    def _counter(self, controller: str, name: str, key: str) -> int:
+        with contextlib.suppress(KeyError, OSError, ValueError):
+            for line in _get(f"{self._paths[controller]}/{name}").splitlines():
+                word, _, value = line.partition(" ")
+                if word == key:
+                    return int(value)
+        return 0
+
+    def remove(self) -> bool:
+        """Remove the groups; False when something is still in one of them."""
+        gone = True
+        for path in dict.fromkeys(self._paths.values()):
+            try:
+                os.rmdir(path)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                gone = False
+        return gone
+
+
+def stale(hierarchy: Hierarchy) -> list[str]:
+    """Names of the groups that exist beneath the bases, whoever made them."""
+    names: set[str] = set()
+    for base in set(hierarchy.bases.values()):
+        with contextlib.suppress(OSError):
+            names.update(entry.name for entry in os.scandir(base) if entry.is_dir())
+    return sorted(names)
+
+
+def _put(path: str, value: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def _get(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 64 * 1024).decode()
+    finally:
+        os.close(fd)
