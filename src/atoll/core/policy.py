@@ -53,7 +53,9 @@ def profile(name: str | None) -> Profile:
     found = PROFILES.get(wanted)
     if found is None:
         names = ", ".join(sorted(PROFILES))
-        raise InvalidRequest(f"There is no profile {wanted!r}; use one of {names}.", field="profile")
+        raise InvalidRequest(
+            f"There is no profile {wanted!r}; use one of {names}.", field="profile"
+        )
     return found
 
 

@@ -11,7 +11,7 @@ import posixpath
 import stat
 import tarfile
 from collections.abc import Generator
-from typing import Any
+from typing import IO, Any, cast
 
 from atoll.wire import paths, stream
 
@@ -169,7 +169,7 @@ def unpack(root: int, request: Request, duplex: stream.Duplex) -> Request:
                 if count > ENTRIES_MAX:
                     raise BadArchive(f"more than {ENTRIES_MAX} entries")
                 _unpack_one(root, base, member, archive)
-                archive.members.clear()
+                archive.members.clear()  # type: ignore[attr-defined]  # pyright: ignore
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         if isinstance(error, paths.BadPath):
             raise

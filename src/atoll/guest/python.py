@@ -18,7 +18,7 @@ import threading
 import time
 import types
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 NAMES = frozenset({"python", "python3", "/usr/bin/python3", "/usr/bin/python", "/bin/python3"})
 _COLD = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_", "LANGUAGE", "OPENSSL_")
@@ -160,7 +160,7 @@ def _finish(status: int, module: types.ModuleType, before: set[str]) -> int:
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
     except BaseException as error:  # noqa: BLE001 (ctrl-C while waiting for threads)
-        sys.unraisablehook(types.SimpleNamespace(  # type: ignore[arg-type]
+        sys.unraisablehook(types.SimpleNamespace(  # pyright: ignore[reportArgumentType]
             exc_type=type(error), exc_value=error, exc_traceback=error.__traceback__,
             err_msg="Exception ignored in threading shutdown", object=None,
         ))  # fmt: skip

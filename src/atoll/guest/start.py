@@ -142,7 +142,7 @@ def become(request: Request, blob: bytes, extra: int | None, report: int) -> NoR
 def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:
     if not argv[0]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "")
-    os.execvpe(argv[0], argv, env)  # noqa: S606
+    os.execvpe(argv[0], argv, env)
 
 
 def _whole(fd: int) -> bytes:
