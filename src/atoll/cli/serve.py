@@ -1,6 +1,5 @@
 """`atoll serve`: start the server. Each flag is a setting too (`ATOLL_PORT=…`)."""
 
-import importlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +29,8 @@ def serve(
 ) -> None:
     """Start the server, until it is interrupted: then what runs may end."""
     # The server is heavy and optional for those who only use the client: imported here only.
-    settings = importlib.import_module("atoll.settings")
+    from atoll import bootstrap, settings
+
     flags = {
         "host": host,
         "port": port,
@@ -44,4 +44,4 @@ def serve(
         for problem in failed.problems:
             sys.stderr.write(f"atoll: {problem}\n")
         raise typer.Exit(FAILED) from None
-    raise typer.Exit(importlib.import_module("atoll.bootstrap").serve(chosen))
+    raise typer.Exit(bootstrap.serve(chosen))
