@@ -169,7 +169,7 @@ def unpack(root: int, request: Request, duplex: stream.Duplex) -> Request:
                 if count > ENTRIES_MAX:
                     raise BadArchive(f"more than {ENTRIES_MAX} entries")
                 _unpack_one(root, base, member, archive)
-                archive.members.clear()  # type: ignore[attr-defined]  # pyright: ignore
+                archive.members.clear()  # type: ignore[attr-defined]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         if isinstance(error, paths.BadPath):
             raise
