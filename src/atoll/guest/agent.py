@@ -45,9 +45,7 @@ def run(
 class Agent:
     """State of one sandbox's init."""
 
-    def __init__(
-        self, control: socket.socket, jail: start.Confinement, request: Request
-    ) -> None:
+    def __init__(self, control: socket.socket, jail: start.Confinement, request: Request) -> None:
         self._control = control
         self._jail = jail
         self._request = request
@@ -91,7 +89,7 @@ class Agent:
             if program is not None:
                 kill_marked(program.mark)
         elif operation == "signal" and request["pid"] in self._programs:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            with contextlib.suppress(OSError):
                 os.killpg(request["pid"], request["signal"])
         for fd in fds:
             os.close(fd)
@@ -174,6 +172,10 @@ def _wait_for_program(fds: list[int], jail: start.Confinement) -> NoReturn:
             request, blob, extra = received
             jail.limit_cpu(request["cpu_s"])
             start.become(request, blob, extra[0] if extra else None, sock.detach())
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
     finally:
         os._exit(127)
 
@@ -226,7 +228,7 @@ def anonymous_bytes() -> int:
 def _disk_full() -> bool:
     """Whether the writable part has no room left, in bytes or in files."""
     try:
-        found = os.statvfs("/tmp")  # noqa: S108
+        found = os.statvfs("/tmp")
     except OSError:
         return False
     return found.f_bavail == 0 or found.f_favail == 0

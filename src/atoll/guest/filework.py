@@ -27,7 +27,7 @@ _BATCH = 100
 _DEPTH_MAX = 64
 _MISSING = ""
 _KINDS = {
-    errno.ENOENT: "not_found", errno.ENOTDIR: "not_found", errno.EISDIR: "invalid",
+    errno.ENOENT: "not_found", errno.ENOTDIR: "invalid", errno.EISDIR: "invalid",
     errno.ELOOP: "invalid", errno.EXDEV: "invalid", errno.EINVAL: "invalid",
     errno.ENAMETOOLONG: "invalid", errno.EEXIST: "conflict", errno.ENOTEMPTY: "conflict",
     errno.EROFS: "conflict", errno.EBUSY: "conflict", errno.EPERM: "conflict",

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from atoll.jail import rootfs
 from atoll.jail import syscalls as sys_
 
-STAGING = "/tmp"  # noqa: S108 (only a mount point, in a mount namespace of our own)
+STAGING = "/tmp"
 BUNDLE = 3
 CONTROL = 4
 LOADER = f"exec(open({BUNDLE},closefd=0).read())"
@@ -111,4 +111,4 @@ def _exec_python() -> NoReturn:
         os.dup2(fd, wanted)
     os.closerange(CONTROL + 1, 1 << 16)
     os.lseek(BUNDLE, 0, os.SEEK_SET)
-    os.execve("/usr/bin/python3", ["python3", "-u", "-c", LOADER], ENVIRONMENT)  # noqa: S606
+    os.execve("/usr/bin/python3", ["python3", "-u", "-c", LOADER], ENVIRONMENT)

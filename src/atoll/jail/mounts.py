@@ -51,7 +51,7 @@ def kept(directory: str, layers: list[str], disk_bytes: int) -> None:
     for name in _submounts():
         make_place(f"/{name}", f"{ROOT}/{name}")
         sys_.mount(f"/{name}", f"{ROOT}/{name}", None, sys_.MS_BIND | sys_.MS_REC)
-    _tmpfs(f"{ROOT}/dev/shm", disk_bytes, 4096)  # noqa: S108
+    _tmpfs(f"{ROOT}/dev/shm", disk_bytes, 4096)
     _proc(f"{ROOT}/proc")
     _pts(f"{ROOT}/dev/pts")
     sys_.pivot_root(ROOT)
@@ -64,8 +64,10 @@ def _submounts() -> list[str]:
         for line in table:
             place = line.split(" ")[4].lstrip("/")
             first = place.split("/")[0]
-            if place and first not in ("proc", BASE, STAGE[1:], ROOT[1:]) and not any(
-                place == above or place.startswith(above + "/") for above in found
+            if (
+                place
+                and first not in ("proc", BASE, STAGE[1:], ROOT[1:])
+                and not any(place == above or place.startswith(above + "/") for above in found)
             ):
                 found.append(place)
     return found

@@ -46,7 +46,7 @@ umask uname unlink unlinkat utime utimensat utimes vfork wait4 waitid write writ
 """.split()
 
 # Probed for by libraries that fall back when told "no such call".
-ABSENT = "clone3 userfaultfd memfd_secret lookup_dcookie vmsplice".split()  # noqa: SIM905
+ABSENT = "clone3 userfaultfd memfd_secret lookup_dcookie vmsplice".split()
 
 # One numbering for all machines since Linux 5.1; libseccomp may be older than the kernel.
 _UNIFIED = {

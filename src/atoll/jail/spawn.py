@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import anyio
+from anyio import to_thread
 
 from atoll.core.errors import BackendFault, Unavailable
 from atoll.jail import bundle, seccomp
@@ -113,19 +114,9 @@ async def launch(config: ZygoteConfig) -> AsyncGenerator[Zygote, None]:
 
     Raises `Unavailable` with what the launcher said when the host does not allow it.
     """
-    filter_program = seccomp.program()
+    memory = await to_thread.run_sync(_bundle, config)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     errors, errors_write = os.pipe2(os.O_CLOEXEC)
-    memory = bundle.pack(
-        {
-            "parent": os.getpid(),
-            "uid": config.uid,
-            "preload": list(config.preload),
-            "binds": [list(pair) for pair in config.binds],
-            "data": config.data,
-            "seccomp": filter_program.hex(),
-        }
-    )
     try:
         pid = _execute(theirs.fileno(), memory, errors_write)
     finally:
@@ -142,12 +133,25 @@ async def launch(config: ZygoteConfig) -> AsyncGenerator[Zygote, None]:
             await _end(pid)
 
 
+def _bundle(config: ZygoteConfig) -> int:
+    return bundle.pack(
+        {
+            "parent": os.getpid(),
+            "uid": config.uid,
+            "preload": list(config.preload),
+            "binds": [list(pair) for pair in config.binds],
+            "data": config.data,
+            "seccomp": seccomp.program().hex(),
+        }
+    )
+
+
 async def _ready(ours: socket.socket, pid: int, errors: int) -> Zygote:
     try:
         with anyio.fail_after(START_S):
             header, fds = await _receive(ours)
     except (OSError, TimeoutError, message.BadMessage) as error:
-        os.set_blocking(errors, False)  # noqa: FBT003
+        os.set_blocking(errors, False)
         said = b""
         with contextlib.suppress(BlockingIOError):
             said = os.read(errors, 4096)

@@ -67,9 +67,9 @@ class Disk:
         return stack
 
     def freeze(self, sandbox_id: str, snapshot_id: str) -> None:
-        """Make a snapshot of a closed sandbox. Idempotent."""
+        """Make a snapshot of a closed sandbox. Raises `NotFound`, `Conflict` when it exists."""
         if self._load("frozen", snapshot_id) is not None:
-            return
+            raise Conflict(f"There is a snapshot {snapshot_id} already.")
         found = self._load("boxes", sandbox_id)
         if found is None:
             raise NotFound("sandbox", sandbox_id)

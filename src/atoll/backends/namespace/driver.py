@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -154,19 +154,30 @@ class NamespaceBackend:
             raise Conflict(f"Sandbox {spec.id} is open already.")
         self._open[spec.id] = None
         try:
-            zygote = await self._zygote(spec.preload, kept=spec.persistent)
-            stack = await self._stack(spec) if spec.persistent else None
+            kept = spec.persistent or spec.base is not None
+            zygote = await self._zygote(spec.preload, kept=kept)
+            stack = await self._stack(spec) if kept else None
             async with opened(spec, zygote, self._hierarchy, stack) as sandbox:
                 self._open[spec.id] = sandbox
-                if stack is None:
+                with self._watched(sandbox, stack):
                     yield sandbox
-                    return
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(watch_disk, sandbox, self._disk, stack.upper)
-                    yield sandbox
-                    tasks.cancel_scope.cancel()
         finally:
             del self._open[spec.id]
+            if spec.base is not None and not spec.persistent:
+                await self.destroy(spec.id)
+
+    @contextlib.contextmanager
+    def _watched(self, sandbox: NamespaceSandbox, stack: Stack | None) -> Iterator[None]:
+        """Hold a kept sandbox to its disk limit, by a task that ends with the block."""
+        if stack is None or self._tasks is None:
+            yield
+            return
+        scope = anyio.CancelScope()
+        self._tasks.start_soon(watch_disk, sandbox, self._disk, stack.upper, scope)
+        try:
+            yield
+        finally:
+            scope.cancel()
 
     async def _stack(self, spec: SandboxSpec) -> Stack:
         async with self._layers:

@@ -16,6 +16,7 @@ def limits(hierarchy: Hierarchy) -> Mapping[str, str]:
         "processes": cgroup if hierarchy.has("pids") else "RLIMIT_NPROC of its user namespace",
         "cpus": cgroup if hierarchy.has("cpu") else "not enforced",
         "disk": "tmpfs of that size; kept sandboxes are counted twice a second",
+        "disk_files": "as the disk",
         "open_files": "RLIMIT_NOFILE",
         "output": "cut while reading",
     }

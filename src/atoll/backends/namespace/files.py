@@ -121,6 +121,8 @@ class NamespaceFiles:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        # A write's last step (is it still as it was? then replace it) is one at a time.
+        self._publishing = anyio.Lock()
 
     @contextlib.asynccontextmanager
     async def _worker(self, op: str, path: str, **more: Any) -> AsyncGenerator[_Worker, None]:
@@ -157,6 +159,8 @@ class NamespaceFiles:
         self, path: str, *, offset: int = 0, length: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         place = absolute(path)
+        if offset < 0 or (length is not None and length < 0):
+            raise InvalidRequest("Offset and length cannot be negative.", field="offset")
         async with self._worker("read", place, offset=offset, length=length) as worker:
             async for data in worker.frames():
                 yield data
@@ -171,21 +175,22 @@ class NamespaceFiles:
     ) -> Stat:
         place = absolute(path)
         async with self._worker("write", place, mode=mode, if_match=if_match) as worker:
-            return _stat(await self._upload(worker, data))
+            await self._send(worker, data)
+            async with self._publishing:
+                return _stat(await self._finish(worker))
 
-    async def _upload(
-        self, worker: _Worker, data: bytes | AsyncIterable[bytes]
-    ) -> dict[str, Any]:
-        """Send all, then read the result; a worker that fails early is heard at once."""
-        try:
+    async def _send(self, worker: _Worker, data: bytes | AsyncIterable[bytes]) -> None:
+        """Send all; a worker that has failed meanwhile stops listening, and says why at the end."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             if isinstance(data, bytes):
                 await worker.send(data)
             else:
                 async for part in data:
                     await worker.send(part)
+
+    async def _finish(self, worker: _Worker) -> dict[str, Any]:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             await worker.finish_sending()
-        except (BrokenPipeError, ConnectionResetError):
-            pass
         async for _ in worker.frames():
             pass
         return worker.result
@@ -209,7 +214,8 @@ class NamespaceFiles:
 
     async def unpack(self, path: str, data: AsyncIterable[bytes]) -> int:
         async with self._worker("unpack", absolute(path)) as worker:
-            return int((await self._upload(worker, data))["count"])
+            await self._send(worker, data)
+            return int((await self._finish(worker))["count"])
 
     async def watch(self, path: str) -> AsyncGenerator[Change, None]:
         async with self._worker("watch", absolute(path)) as worker:

@@ -86,7 +86,7 @@ def _ends(*, standby: bool) -> _Ends:
     stdout, stdout_write = os.pipe2(os.O_CLOEXEC)
     stderr, stderr_write = os.pipe2(os.O_CLOEXEC)
     for fd in (stdin_write, stdout, stderr):
-        os.set_blocking(fd, False)  # noqa: FBT003
+        os.set_blocking(fd, False)
     passed = [theirs.detach(), sock_theirs.detach(), stdin, stdout_write, stderr_write]
     return _Ends(ours, Standby(sock, stdin_write, stdout, stderr), passed)
 

@@ -13,7 +13,7 @@ import anyio
 
 from atoll.backends.namespace.output import Output
 from atoll.backends.namespace.verdict import Evidence, judge
-from atoll.core.errors import Conflict
+from atoll.core.errors import Conflict, InvalidRequest
 from atoll.core.model import Channel, Exit, ExitReason, ProcessSpec, Usage
 from atoll.jail.cgroups import Group
 
@@ -22,6 +22,7 @@ LINGER_S = 0.05
 KILL_S = 3.0
 _CPU_POLL_S = 0.02
 _EOT = b"\x04"
+_SIGNAL_MAX = 64
 
 
 class Home(Protocol):
@@ -187,6 +188,8 @@ class NamespaceProcess:
         self._shut_stdin()
 
     async def signal(self, number: int) -> None:
+        if not 1 <= number <= _SIGNAL_MAX:
+            raise InvalidRequest(f"There is no signal {number}.", field="signal")
         if not self._exit.done():
             self._home.command({"op": "signal", "pid": self._pid, "signal": int(number)})
 
@@ -195,5 +198,3 @@ class NamespaceProcess:
             raise Conflict("The process has no terminal.")
         with contextlib.suppress(OSError):
             fcntl.ioctl(self._tty, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
-
-

@@ -13,20 +13,23 @@ _PERIOD_S = 0.5
 _SHARE = 0.1
 
 
-async def watch_disk(sandbox: NamespaceSandbox, disk: Disk, layer: str) -> None:
+async def watch_disk(
+    sandbox: NamespaceSandbox, disk: Disk, layer: str, scope: anyio.CancelScope
+) -> None:
     """While programs run, count what the sandbox has written; end them when it is too much.
 
-    Runs until cancelled. A single file is bounded by the kernel (RLIMIT_FSIZE) at once; many
+    Runs until `scope` is cancelled. A single file is bounded by the kernel (RLIMIT_FSIZE) at once; many
     files together are noticed at the next count.
     """
-    limits = sandbox.spec.limits
-    pause = _PERIOD_S
-    while True:
-        await anyio.sleep(pause)
-        if not sandbox.busy:
-            continue
-        began = time.monotonic()
-        size, files = await to_thread.run_sync(disk.usage, [layer])
-        pause = max(_PERIOD_S, (time.monotonic() - began) / _SHARE)
-        if size > limits.disk_bytes or files > limits.disk_files:
-            sandbox.over_disk()
+    with scope:
+        limits = sandbox.spec.limits
+        pause = _PERIOD_S
+        while True:
+            await anyio.sleep(pause)
+            if not sandbox.busy:
+                continue
+            began = time.monotonic()
+            size, files = await to_thread.run_sync(disk.usage, [layer])
+            pause = max(_PERIOD_S, (time.monotonic() - began) / _SHARE)
+            if size > limits.disk_bytes or files > limits.disk_files:
+                sandbox.over_disk()

@@ -274,7 +274,7 @@ class NamespaceSandbox:
 
     def _plumbed(self, spec: ProcessSpec, pid: int, fds: list[int]) -> NamespaceProcess:
         for fd in fds:
-            os.set_blocking(fd, False)  # noqa: FBT003
+            os.set_blocking(fd, False)
         if spec.tty is not None:
             process = NamespaceProcess(self, spec, pid, {fds[0]: Channel.STDOUT}, os.dup(fds[0]))
         else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from atoll.core.model import Exit, ExitReason, Usage
 
+_SHELL_SIGNAL = 128
 _WORDS = (
     (ExitReason.OPEN_FILES, (b"Too many open files", b"EMFILE")),
     (ExitReason.DISK, (b"No space left on device", b"File too large", b"ENOSPC")),
@@ -54,9 +55,11 @@ def _reason(code: int | None, number: int | None, evidence: Evidence) -> ExitRea
         return ExitReason.EXITED
     if evidence.out_of_memory:
         return ExitReason.MEMORY
-    if number == signal.SIGXCPU:
+    # A shell reports its child's signal as an exit code of its own.
+    ended_by = number or (code - _SHELL_SIGNAL if code and code > _SHELL_SIGNAL else None)
+    if ended_by == signal.SIGXCPU:
         return ExitReason.CPU_TIME
-    if number == signal.SIGXFSZ or evidence.disk_full:
+    if ended_by == signal.SIGXFSZ or evidence.disk_full:
         return ExitReason.DISK
     if evidence.pids_refused:
         return ExitReason.PIDS
