@@ -34,6 +34,12 @@ for part in (serve, run, sandbox, snapshot, keys, events, doctor_command, bench_
     part.add_to(app)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"atoll {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     context: typer.Context,
@@ -43,12 +49,12 @@ def root(
     api_key: Annotated[
         str, typer.Option(envvar="ATOLL_API_KEY", help="The key, where the server wants one.")
     ] = "",
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
 ) -> None:
     """Options that every command shares."""
-    if version:
-        typer.echo(f"atoll {__version__}")
-        raise typer.Exit
     context.obj = Target(url, api_key or None)
 
 

@@ -50,16 +50,10 @@ def delete(path: str, **query: Scalar | list[str]) -> Request:
     return Request("DELETE", path, query=query, repeatable=True)
 
 
-def create(
-    path: str,
-    json: Mapping[str, object],
-    *,
-    read_s: float = READ_S,
-    repeatable: bool = True,
-) -> Request:
-    """Make something; the key makes the server do it once however often the request is sent."""
+def create(path: str, json: Mapping[str, object], *, read_s: float = READ_S) -> Request:
+    """Make something once, however often it is sent: the server recognises its key."""
     headers = {"Idempotency-Key": secrets.token_hex(16)}
-    return Request("POST", path, json=json, headers=headers, repeatable=repeatable, read_s=read_s)
+    return Request("POST", path, json=json, headers=headers, repeatable=True, read_s=read_s)
 
 
 def post(

@@ -5,7 +5,7 @@ from typing import Unpack
 from atoll.client import model, readers
 from atoll.client.aio.transport import AsyncTransport
 from atoll.client.options import KeyOptions
-from atoll.client.request import create, delete, get, segment
+from atoll.client.request import delete, get, post, segment
 
 _ROOT = "/v1/keys"
 
@@ -18,7 +18,7 @@ class AsyncKeys:
 
     async def create(self, name: str, **options: Unpack[KeyOptions]) -> model.KeyInfo:
         """Make one; only this answer holds the key itself."""
-        request = create(_ROOT, {"name": name, **options}, repeatable=False)
+        request = post(_ROOT, {"name": name, **options})
         return readers.key(await self._transport.json(request))
 
     async def list(self) -> list[model.KeyInfo]:

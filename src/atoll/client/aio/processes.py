@@ -9,7 +9,7 @@ from atoll.client.aio.attach import AsyncTerminal, open_terminal
 from atoll.client.aio.transport import AsyncTransport
 from atoll.client.document import Document
 from atoll.client.options import StartOptions
-from atoll.client.request import Request, create, delete, get, post
+from atoll.client.request import Request, delete, get, post
 
 Channel = Literal["stdout", "stderr"]
 _WAIT_S = 30
@@ -106,7 +106,7 @@ class AsyncProcesses:
         self, command: str | Sequence[str] | None = None, **options: Unpack[StartOptions]
     ) -> AsyncProcess:
         """Start a command (a string is a line for the shell), or `language=` and `code=`."""
-        request = create(self._path, bodies.command(command, options))
+        request = post(self._path, bodies.command(command, options))
         return self._process(await self._transport.json(request))
 
     async def get(self, pid: int) -> AsyncProcess:

@@ -8,7 +8,7 @@ from typing import Unpack
 from atoll.client import model, readers
 from atoll.client.sync.transport import Transport
 from atoll.client.options import KeyOptions
-from atoll.client.request import create, delete, get, segment
+from atoll.client.request import delete, get, post, segment
 
 _ROOT = "/v1/keys"
 
@@ -21,7 +21,7 @@ class Keys:
 
     def create(self, name: str, **options: Unpack[KeyOptions]) -> model.KeyInfo:
         """Make one; only this answer holds the key itself."""
-        request = create(_ROOT, {"name": name, **options}, repeatable=False)
+        request = post(_ROOT, {"name": name, **options})
         return readers.key(self._transport.json(request))
 
     def list(self) -> list[model.KeyInfo]:

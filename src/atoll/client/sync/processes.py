@@ -12,7 +12,7 @@ from atoll.client.sync.attach import Terminal, open_terminal
 from atoll.client.sync.transport import Transport
 from atoll.client.document import Document
 from atoll.client.options import StartOptions
-from atoll.client.request import Request, create, delete, get, post
+from atoll.client.request import Request, delete, get, post
 
 Channel = Literal["stdout", "stderr"]
 _WAIT_S = 30
@@ -109,7 +109,7 @@ class Processes:
         self, command: str | Sequence[str] | None = None, **options: Unpack[StartOptions]
     ) -> Process:
         """Start a command (a string is a line for the shell), or `language=` and `code=`."""
-        request = create(self._path, bodies.command(command, options))
+        request = post(self._path, bodies.command(command, options))
         return self._process(self._transport.json(request))
 
     def get(self, pid: int) -> Process:
