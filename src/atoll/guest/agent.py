@@ -172,10 +172,6 @@ def _wait_for_program(fds: list[int], jail: start.Confinement) -> NoReturn:
             request, blob, extra = received
             jail.limit_cpu(request["cpu_s"])
             start.become(request, blob, extra[0] if extra else None, sock.detach())
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
     finally:
         os._exit(127)
 

@@ -15,7 +15,7 @@ import shutil
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from atoll.guest import pack, watching
@@ -222,7 +222,7 @@ def _write(root: int, request: Request, duplex: stream.Duplex) -> Request:
 
 
 @contextlib.contextmanager
-def _unnamed(root: int, directory: str) -> Iterator[int]:
+def _unnamed(root: int, directory: str) -> Generator[int]:
     """A new file without a name, which vanishes unless it is published."""
     fd = paths.open_in(root, directory, os.O_TMPFILE | os.O_RDWR, 0o600)
     try:

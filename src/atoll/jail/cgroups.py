@@ -84,7 +84,7 @@ def _unified(instance: str, root: Path, place: str) -> Hierarchy:
 
 
 class Group:
-    """The groups of one sandbox. Made by `make`, removed by `remove` when its processes are gone."""
+    """The groups of one sandbox, from `make` to `remove` after its last process."""
 
     def __init__(self, hierarchy: Hierarchy, name: str) -> None:
         self._hierarchy = hierarchy

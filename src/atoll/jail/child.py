@@ -77,9 +77,9 @@ def lower(what: int, soft: int, hard: int | None = None) -> None:
 
 
 def run(request: dict[str, Any], fds: list[int], seccomp: bytes) -> NoReturn:
-    """Become the init of a sandbox. `fds`: control, standby, stdin, stdout, stderr, cgroups…
+    """Become the init of a sandbox.
 
-    The standby is the socket on which a warm interpreter waits, with those standard streams;
+    `fds` are control, standby, stdin, stdout, stderr, and one per cgroup. The standby is the socket on which a warm interpreter waits, with those standard streams;
     without `standby` in the request there are only control and cgroups.
     """
     control = socket.socket(fileno=fds[0])

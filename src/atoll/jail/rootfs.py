@@ -13,8 +13,8 @@ from atoll.jail import syscalls as sys_
 BASE = "srv"
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 EMPTY = (
-    "dev/pts", "dev/shm", "etc", "home/user", "media", "mnt", "opt", "proc", "root", "run", "srv", "tmp",
-    "usr", "var/cache", "var/lib", "var/log", "var/tmp", "workspace",
+    "dev/pts", "dev/shm", "etc", "home/user", "media", "mnt", "opt", "proc", "root", "run",
+    "srv", "tmp", "usr", "var/cache", "var/lib", "var/log", "var/tmp", "workspace",
 )  # fmt: skip
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from atoll.core.errors import BackendFault, Conflict, NotFound
 
@@ -155,7 +156,7 @@ class Disk:
             raise NotFound("sandbox", name)
         return str(self._root / kind / f"{name}.json")
 
-    def _load(self, kind: str, name: str) -> dict[str, list[str]] | None:  # type: ignore[misc]
+    def _load(self, kind: str, name: str) -> dict[str, Any] | None:
         try:
             with open(self._record(kind, name), "rb") as file:
                 value = json.load(file)
@@ -163,7 +164,7 @@ class Disk:
             return None
         except ValueError as error:
             raise BackendFault(f"The record of {name} is damaged.", sandbox_id=name) from error
-        return value  # type: ignore[no-any-return]
+        return cast("dict[str, Any]", value)
 
     def _save(self, kind: str, name: str, value: dict[str, object]) -> None:
         path = self._record(kind, name)

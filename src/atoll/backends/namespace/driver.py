@@ -3,9 +3,10 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import anyio
 from anyio import to_thread
@@ -67,7 +68,7 @@ class NamespaceBackend:
         self._open: dict[str, NamespaceSandbox | None] = {}
         self._report: BackendReport | None = None
 
-    async def __aenter__(self) -> "NamespaceBackend":
+    async def __aenter__(self) -> Self:
         self._hierarchy = await to_thread.run_sync(cgroups.detect, self._instance)
         try:
             await to_thread.run_sync(self._disk.prepare)
@@ -167,7 +168,7 @@ class NamespaceBackend:
                 await self.destroy(spec.id)
 
     @contextlib.contextmanager
-    def _watched(self, sandbox: NamespaceSandbox, stack: Stack | None) -> Iterator[None]:
+    def _watched(self, sandbox: NamespaceSandbox, stack: Stack | None) -> Generator[None]:
         """Hold a kept sandbox to its disk limit, by a task that ends with the block."""
         if stack is None or self._tasks is None:
             yield

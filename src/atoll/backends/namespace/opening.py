@@ -61,6 +61,7 @@ async def _spawned(
     try:
         fds = (*ends.theirs, *group.fds)
         # Shielded: a cancelled request would leave a sandbox whose pidfd nobody received.
+        pidfd = -1
         with anyio.CancelScope(shield=True):
             pidfd = await zygote.spawn(_request(spec, hierarchy, stack), fds)
     except BaseException:

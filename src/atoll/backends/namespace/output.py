@@ -18,7 +18,9 @@ class Output:
     Driven by the event loop's reader callbacks, so it costs no task. Owns its descriptors.
     """
 
-    def __init__(self, pipes: Mapping[int, Channel], limit: int, on_limit: Callable[[], None]):
+    def __init__(
+        self, pipes: Mapping[int, Channel], limit: int, on_limit: Callable[[], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipes = dict(pipes)
         self._left = limit

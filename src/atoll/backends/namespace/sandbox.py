@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import signal
 import socket
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -22,6 +23,7 @@ from atoll.wire import message
 INLINE_MAX = 24 * 1024
 START_S = 10.0
 DIE_S = 10.0
+_BACKLOG_MAX = 64
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/atoll/bin",
     "HOME": "/home/user",
@@ -142,7 +144,7 @@ class NamespaceSandbox:
         try:
             message.send(self._control, header, fds=fds)
         except BlockingIOError:
-            if len(self._backlog) >= 64:
+            if len(self._backlog) >= _BACKLOG_MAX:
                 self.kill()
                 return
             held = tuple(os.dup(fd) for fd in fds)
@@ -343,7 +345,8 @@ class NamespaceSandbox:
             why, self._ending = "memory", ExitReason.MEMORY
         self._ended.set_result(why)
         fault = BackendFault(f"The sandbox has ended: {why}", sandbox_id=self.id)
-        for waiting in (self._ready, *self._answers.values()):
+        waiters: list[asyncio.Future[Any]] = [self._ready, *self._answers.values()]
+        for waiting in waiters:
             if not waiting.done():
                 waiting.set_exception(fault)
                 waiting.exception()
@@ -380,13 +383,13 @@ def _close(fds: list[int]) -> None:
 
 
 def _json(raw: bytes) -> dict[str, Any]:
-    import json  # noqa: PLC0415
-
     try:
         value = json.loads(raw)
     except ValueError:
         value = None
-    return value if isinstance(value, dict) else {"stage": "exec", "detail": "unknown"}
+    if isinstance(value, dict):
+        return cast("dict[str, Any]", value)
+    return {"stage": "exec", "detail": "unknown"}
 
 
 @contextlib.contextmanager

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from atoll.core.model import Exit, ExitReason, Usage
 
-_SHELL_SIGNAL = 128
 _WORDS = (
     (ExitReason.OPEN_FILES, (b"Too many open files", b"EMFILE")),
-    (ExitReason.DISK, (b"No space left on device", b"File too large", b"ENOSPC")),
+    (
+        ExitReason.DISK,
+        (b"No space left on device", b"File too large", b"ENOSPC", b"File size limit exceeded"),
+    ),
     (ExitReason.MEMORY, (b"MemoryError", b"Cannot allocate memory", b"out of memory")),
+    (ExitReason.CPU_TIME, (b"CPU time limit exceeded",)),
     (
         ExitReason.PIDS,
         (b"Resource temporarily unavailable", b"can't start new thread", b"annot fork"),
@@ -55,17 +58,14 @@ def _reason(code: int | None, number: int | None, evidence: Evidence) -> ExitRea
         return ExitReason.EXITED
     if evidence.out_of_memory:
         return ExitReason.MEMORY
-    # A shell reports its child's signal as an exit code of its own.
-    ended_by = number or (code - _SHELL_SIGNAL if code and code > _SHELL_SIGNAL else None)
-    if ended_by == signal.SIGXCPU:
-        return ExitReason.CPU_TIME
-    if ended_by == signal.SIGXFSZ or evidence.disk_full:
-        return ExitReason.DISK
-    if evidence.pids_refused:
-        return ExitReason.PIDS
-    for reason, words in _WORDS:
-        if any(word in evidence.last_words for word in words):
+    counted = (
+        (number == signal.SIGXCPU, ExitReason.CPU_TIME),
+        (number == signal.SIGXFSZ or evidence.disk_full, ExitReason.DISK),
+        (evidence.pids_refused, ExitReason.PIDS),
+        *((any(w in evidence.last_words for w in words), reason) for reason, words in _WORDS),
+        (number is not None, ExitReason.SIGNAL),
+    )
+    for holds, reason in counted:
+        if holds:
             return reason
-    if number is not None:
-        return ExitReason.SIGNAL
     return ExitReason.EXITED if code is not None else ExitReason.UNKNOWN
