@@ -21,6 +21,7 @@ from atoll.core.ports import Backend
 from atoll.core.store import Store
 from atoll.http.app import create_app
 from atoll.http.logs import configure_logs
+from atoll.http.middleware.boundary import single
 from atoll.http.runner import bind, run_server
 from atoll.http.services import Services
 from atoll.http.translate import bounds
@@ -44,6 +45,8 @@ from atoll.service.sandboxes import Sandboxes
 from atoll.service.snapshots import Snapshots
 from atoll.settings import Settings, SettingsError
 from atoll.storage import SqlStore
+
+INTERRUPTED = 130
 
 
 def _namespace(settings: Settings) -> Backend:
@@ -82,18 +85,21 @@ async def build(
     """
     kinds = backends_of(settings) if backends is None else backends
     await anyio.to_thread.run_sync(_make, settings.data_dir)
+    table = await anyio.to_thread.run_sync(language_table.load)
+    languages = Languages(table, available=lambda each: language_table.locate(each) is not None)
     async with AsyncExitStack() as stack:
         stack.enter_context(_claimed(settings.data_dir))
         store = await stack.enter_async_context(SqlStore.open(settings.url))
         for kind in kinds:
             if isinstance(kind, AbstractAsyncContextManager):
                 await stack.enter_async_context(kind)
-        yield await _wire(stack, settings, kinds, store, clock or SystemClock())
+        yield await _wire(stack, settings, languages, kinds, store, clock or SystemClock())
 
 
 async def _wire(
     stack: AsyncExitStack,
     settings: Settings,
+    languages: Languages,
     kinds: Sequence[Backend],
     store: Store,
     clock: Clock,
@@ -142,9 +148,6 @@ async def _wire(
         upkeep=upkeep,
     )
     quotas = Quotas()
-    languages = Languages(
-        language_table.load(), available=lambda each: language_table.locate(each) is not None
-    )
     sandboxes = Sandboxes(
         store=store,
         keeper=keeper,
@@ -246,16 +249,22 @@ def serve(settings: Settings) -> int:
                     await run_server(create_app(services, settings), settings, sockets)
 
             anyio.run(main, backend_options={"use_uvloop": True})
-    except SettingsError as error:
-        return _fail(*error.problems)
-    except AtollError as error:
-        return _fail(error.detail)
+    except (SettingsError, AtollError, ExceptionGroup) as error:
+        return _fail(error)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return 0
 
 
-def _fail(*problems: str) -> int:
+def _fail(error: Exception) -> int:
+    """Say what is wrong in sentences, if we know it; what we do not know is raised again."""
+    cause = single(error)
+    if isinstance(cause, SettingsError):
+        problems = cause.problems
+    elif isinstance(cause, AtollError):
+        problems = (cause.detail,)
+    else:
+        raise error
     for problem in problems:
         sys.stderr.write(f"atoll: {problem}\n")
     return 1

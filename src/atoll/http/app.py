@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from atoll.http import pages, probes
+from atoll.http import login, pages, probes
 from atoll.http.auth import Authenticator
 from atoll.http.bodies import from_errors
 from atoll.http.describe import describe
@@ -26,11 +26,43 @@ from atoll.http.services import Services
 from atoll.http.session import Sessions
 from atoll.http.streams import Streams
 from atoll.http.translate import Translator
-from atoll.http.v1 import executions
+from atoll.http.v1 import (
+    archive,
+    attach,
+    catalog,
+    commands,
+    events,
+    executions,
+    files,
+    keys,
+    output,
+    processes,
+    sandboxes,
+    snapshots,
+)
 from atoll.service.login import Login
 from atoll.settings import Settings
 
-_PUBLIC = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json", "/auth/login"})
+_PUBLIC = frozenset(
+    {"/", "/healthz", "/readyz", "/docs", "/openapi.json", "/auth/login", "/auth/logout"}
+)
+_ROUTES = (
+    executions,
+    sandboxes,
+    commands,
+    processes,
+    output,
+    attach,
+    files,
+    archive,
+    snapshots,
+    events,
+    catalog,
+    keys,
+    login,
+    probes,
+    pages,
+)
 
 
 class Application(FastAPI):
@@ -65,8 +97,8 @@ def create_app(services: Services, settings: Settings) -> Application:
         },
     )
     app.state.front = front
-    for router in (executions.router, probes.router, pages.router):
-        app.include_router(router)
+    for module in _ROUTES:
+        app.include_router(module.router)
     app.mount(pages.ASSETS, pages.assets())
     return app
 

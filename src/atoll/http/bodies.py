@@ -11,6 +11,7 @@ from atoll.http.middleware.bounds import too_large
 
 M = TypeVar("M", bound=BaseModel)
 JSON = "application/json"
+MOST_ERRORS = 20
 
 
 async def read(request: Request, model: type[M]) -> M:
@@ -64,7 +65,16 @@ def invalid(error: ValidationError) -> Invalid:
 
 def from_errors(errors: Sequence[Mapping[str, Any]]) -> Invalid:
     """The same for what FastAPI found in path, query and headers."""
-    return Invalid([(_field(e["loc"]), _sentence(e)) for e in errors[:20]])
+    found = [(_field(each["loc"]), _sentence(each)) for each in errors[:MOST_ERRORS]]
+    # A list with a wrong item is also called too short: the item is what counts.
+    inner = [field for field, _ in found]
+    return Invalid(
+        [
+            (field, detail)
+            for field, detail in found
+            if not field or not any(other.startswith(f"{field}.") for other in inner)
+        ]
+    )
 
 
 def _field(location: Sequence[int | str]) -> str:

@@ -68,7 +68,7 @@ def op(  # noqa: PLR0913 - a description has many parts
     good: Json = {"description": "It is done."}
     if gives is not None:
         good["content"] = {"application/json": {"schema": ref(gives)}}
-    responses: dict[int | str, Json] = {**answers} if answers else {status: good}
+    responses: dict[int | str, Json] = dict(answers.items()) if answers else {status: good}
     for number in sorted({*ALWAYS, *fails, *(BODY if body is not None else ())}):
         responses[number] = {
             "description": _REASONS[number],
@@ -88,7 +88,7 @@ def ref(model: type[BaseModel]) -> Json:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-def streaming(*events: str) -> Mapping[int, Json]:
+def streaming(*events: str) -> dict[int, Json]:
     """The answer of a route that streams events of these names."""
     schema = {"type": "string", "description": f"Events: {', '.join(events)}."}
     return {

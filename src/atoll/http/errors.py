@@ -98,7 +98,7 @@ class Invalid(core.InvalidRequest):
     def __init__(self, errors: Sequence[tuple[str, str]]) -> None:
         first_field, first = errors[0]
         where = f"{first_field}: " if first_field else ""
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        more = f" There are {len(errors) - 1} more errors." if len(errors) > 1 else ""
         super().__init__(f"{where}{first}{more}", field=first_field or None)
         self.errors = tuple(errors)
 
@@ -186,5 +186,8 @@ INTERNAL = Problem(status=500, code="internal", detail=INTERNAL_DETAIL)
 
 
 def printable(text: str) -> str:
-    """Text that JSON can carry: surrogates (file names that are not UTF-8) become a mark."""
-    return text.encode("utf-8", "replace").decode()
+    """Text that JSON can carry: what was not UTF-8 in a file's name becomes U+FFFD."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()

@@ -1,5 +1,7 @@
 """Swagger UI, from a package and not from somebody else's server."""
 
+import mimetypes
+
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
@@ -11,7 +13,8 @@ ASSETS = "/docs/assets"
 
 
 def assets() -> StaticFiles:
-    """The scripts and styles of the page."""
+    """The scripts and styles of the page. Blocks a little: at start only."""
+    mimetypes.init()
     return StaticFiles(packages=[("fastapi_offline", "static")])
 
 

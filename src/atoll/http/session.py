@@ -37,19 +37,23 @@ class Sessions:
         self._lasts_s = settings.session_hours * 3600
         self._ended: dict[str, float] = {}
 
-    def begin(self, response: Response, *, secure: bool) -> float:
-        """Put a new session's cookie on the response; when it ends."""
+    def begin(self) -> tuple[str, float]:
+        """A new session's cookie, and when it ends."""
         until = self._clock.now() + self._lasts_s
+        cookie = self._signer.dumps({"id": secrets.token_urlsafe(16), "until": until})
+        return str(cookie), until
+
+    def give(self, cookie: str, response: Response, *, secure: bool) -> None:
+        """Put the cookie on a response."""
         response.set_cookie(
             COOKIE,
-            self._signer.dumps({"id": secrets.token_urlsafe(16), "until": until}),
+            cookie,
             max_age=int(self._lasts_s),
             path="/",
             secure=secure,
             httponly=True,
             samesite="strict",
         )
-        return until
 
     def check(self, cookie: str) -> None:
         """Raise `Unauthenticated` unless it is a living session's cookie."""

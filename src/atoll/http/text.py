@@ -1,7 +1,7 @@
 """Output as events: text wherever it is text, no character ever split, every byte accounted for."""
 
 from atoll.core.model import Channel
-from atoll.http.answers import exact, text
+from atoll.http.answers import Json, exact, text
 from atoll.http.sse import event
 
 _CONTINUATION = range(0x80, 0xC0)
@@ -21,17 +21,20 @@ class OutputEvents:
         self._held = b""
         self._channel = Channel.STDOUT
 
-    def chunk(self, channel: Channel, data: bytes, position_after: int) -> bytes:
-        """The events of a chunk that ends at that position; maybe none."""
+    def chunk(self, channel: Channel, data: bytes, position_after: int, skipped: int = 0) -> bytes:
+        """The events of a chunk that ends at that position; maybe none.
+
+        `skipped` bytes before it are lost, which its event says.
+        """
         events = b""
-        if self._held and channel is not self._channel:
-            events = self.rest(position_after - len(data))
+        if self._held and (channel is not self._channel or skipped):
+            events = self.rest(position_after - len(data) - skipped)
         self._channel = channel
         data = self._held + data
         self._held = b"" if self._base64 else unfinished(data)
         whole = data[: len(data) - len(self._held)]
-        if whole:
-            events += self._event(channel, whole, position_after - len(self._held))
+        if whole or skipped:
+            events += self._event(channel, whole, position_after - len(self._held), skipped)
         return events
 
     def rest(self, position: int) -> bytes:
@@ -39,9 +42,12 @@ class OutputEvents:
         held, self._held = self._held, b""
         return self._event(self._channel, held, position) if held else b""
 
-    def _event(self, channel: Channel, data: bytes, position: int) -> bytes:
+    def _event(self, channel: Channel, data: bytes, position: int, skipped: int = 0) -> bytes:
         content, encoding = (text(data, "base64"), "base64") if self._base64 else exact(data)
-        return event(channel.value, {"data": content, "encoding": encoding}, position)
+        body: Json = {"data": content, "encoding": encoding}
+        if skipped:
+            body["skipped"] = skipped
+        return event(channel.value, body, position)
 
 
 def unfinished(data: bytes) -> bytes:

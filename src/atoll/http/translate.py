@@ -5,6 +5,7 @@ from dataclasses import replace
 from atoll.core.errors import Forbidden, InvalidRequest
 from atoll.core.model import Isolation, Limits, NetworkPolicy, ProcessSpec, TtySize
 from atoll.core.policy import Profile, profile
+from atoll.core.records import SandboxRecord
 from atoll.http.schemas.execution import (
     ExecuteRequest,
     LimitsIn,
@@ -98,15 +99,17 @@ class Translator:
             lifetime_s=self._lease(request.lifetime_s) if "lifetime_s" in given else UNSET,
         )
 
-    def program(
-        self, request: ExecRequest, image: str = "host"
+    async def program(
+        self, request: ExecRequest, sandbox: SandboxRecord
     ) -> tuple[ProcessSpec, bytes | None]:
         """A program in a sandbox that is there, and what to feed it."""
+        if request.language is not None:
+            await self._languages.look_for(request.language)
         argv = None
         if request.language is None:
             argv = _argv(request.argv, request.command)
         elif request.entry is not None and request.entry not in request.files:
-            language = self._languages.usable(request.language, image=image)
+            language = self._languages.usable(request.language, image=sandbox.image)
             argv = language.command(request.entry, request.args)
         coded = argv is None
         limits = RunLimitsIn(output_bytes=request.output_bytes)
@@ -125,7 +128,8 @@ class Translator:
                 wall_s=self._wall(request.timeout_s),
                 cpu_s=request.cpu_s,
                 output_bytes=self._output(limits),
-                image=image,
+                limits=Limits(cpus=min(sandbox.limits.cpus, self._most.cpus)),
+                image=sandbox.image,
             ),
             self._languages,
             self._bounds,

@@ -1,0 +1,100 @@
+import pytest
+
+from atoll.backends.fake import FakeBackend
+from tests.http.rig import Web, events_of, served
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_languages(web: Web) -> None:
+    items = (await web.client.get("/v1/languages")).json()["items"]
+    bash = next(each for each in items if each["name"] == "bash")
+    assert (bash["available"], bash["hint"], bash["extension"]) == (True, None, ".bash")
+    assert all(each["available"] or each["hint"] for each in items)
+
+
+async def test_backends_and_profiles(web: Web) -> None:
+    [backend] = (await web.client.get("/v1/backends")).json()["items"]
+    assert (backend["name"], backend["isolation"]) == ("fake", "shared_kernel")
+    profiles = (await web.client.get("/v1/profiles")).json()["items"]
+    assert [each["name"] for each in profiles if each["default"]] == ["moderate"]
+
+
+async def test_tools(web: Web) -> None:
+    plain = (await web.client.get("/v1/tools")).json()["items"]
+    openai = (await web.client.get("/v1/tools?format=openai")).json()
+    anthropic = (await web.client.get("/v1/tools?format=anthropic")).json()
+    assert openai[0]["function"]["name"] == anthropic[0]["name"] == plain[0]["name"]
+    assert (await web.client.get("/v1/tools?format=odd")).status_code == 422
+    described = (await web.client.get("/openapi.json")).json()["paths"]
+    for tool in plain:
+        assert tool["method"].lower() in described[tool["path"]], "every tool is a real call"
+
+
+async def test_probes() -> None:
+    async with served() as web:
+        assert (await web.client.get("/healthz")).json() == {"status": "ok"}
+        assert (await web.client.get("/readyz")).json()["status"] == "ok"
+    async with served(FakeBackend(why_not="no")) as web:
+        answer = await web.client.get("/readyz")
+        assert (answer.status_code, answer.json()["checks"]["backends"]) == (503, "none is usable")
+
+
+async def test_metrics_count_routes_not_paths(web: Web) -> None:
+    for name in ("a", "b"):
+        await web.client.get(f"/v1/sandboxes/{name}")
+    await web.client.post("/v1/run", json={"argv": ["true"]})
+    text = (await web.client.get("/metrics")).text
+    route = 'method="GET",route="/v1/sandboxes/{sandbox}",status="404"'
+    assert f"atoll_http_requests_total{{{route}}} 2.0" in text
+    assert 'atoll_executions_total{reason="exited"} 1.0' in text
+    assert "atoll_pool_max_running" in text
+
+
+async def test_events(web: Web) -> None:
+    made = (await web.client.post("/v1/sandboxes", json={"name": "box"})).json()
+    await web.client.post("/v1/sandboxes", json={"name": "other"})
+    await web.services.audit.flush()
+    page = (await web.client.get("/v1/events?limit=1")).json()
+    assert len(page["items"]) == 1
+    rest = (await web.client.get(f"/v1/events?cursor={page['next_cursor']}")).json()
+    assert rest["items"][0]["seq"] > page["items"][0]["seq"]
+    mine = (await web.client.get("/v1/sandboxes/box/events")).json()["items"]
+    assert {each["sandbox_id"] for each in mine} == {made["id"]}
+    assert (await web.client.get("/v1/sandboxes/none/events")).status_code == 404
+
+
+async def test_events_as_a_stream(web: Web) -> None:
+    await web.client.post("/v1/sandboxes", json={"name": "box"})
+    await web.services.audit.flush()
+    # The in-process transport gives a stream only when it has ended: the drain ends followers.
+    import anyio
+
+    async def end() -> None:
+        await anyio.sleep(0.1)
+        web.app.state.front.streams.end_followers()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(end)
+        answer = await web.client.get(
+            "/v1/events?cursor=0", headers={"accept": "text/event-stream"}
+        )
+    events = events_of(answer.text)
+    assert events
+    assert all(kind == "audit" for _, kind, _ in events)
+    assert [int(place) for place, _, _ in events] == sorted({int(p) for p, _, _ in events})
+
+
+async def test_events_of_all_tenants_are_for_admins(web: Web) -> None:
+    key = await web.key(tenant="blue")
+    async with web.client_from(headers={"x-api-key": key}) as client:
+        assert (await client.get("/v1/events?all_tenants=true")).status_code == 403
+        assert (await client.get("/v1/events")).json()["items"] == []
+    assert (await web.client.get("/v1/events?all_tenants=true")).status_code == 200
+
+
+async def test_docs_need_no_other_server(web: Web) -> None:
+    page = (await web.client.get("/docs")).text
+    assert "http://" not in page
+    assert "https://" not in page
+    assert (await web.client.get("/")).headers["location"] == "/docs"
