@@ -51,6 +51,11 @@ def chosen(given: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def after_dashes(words: list[str]) -> list[str]:
+    """A command behind an argument keeps its leading `--`, which is ours, not the command's."""
+    return words[1:] if words[:1] == ["--"] else words
+
+
 def pairs(given: list[str] | None, option: str) -> dict[str, str] | None:
     """`NAME=VALUE` options as a mapping; None when there were none."""
     if not given:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from atoll.cli import outcome, show
-from atoll.cli.options import Environment, Json, chosen, connect, pairs
+from atoll.cli.options import Environment, Json, after_dashes, chosen, connect, pairs
 
 if TYPE_CHECKING:
     from atoll.client.options import OneShotOptions
@@ -112,7 +112,7 @@ def execute(
         env=pairs(env, "--env"),
         files=_contents(file),
         stdin=sys.stdin.buffer.read() if stdin else None,
-        args=args,
+        args=after_dashes(args) if args else None,
     )
     with connect(context) as atoll:
         if json_:

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from atoll.cli import copy, outcome, process, shell, show
-from atoll.cli.options import Environment, Json, Labels, SandboxName, chosen, connect, pairs
+from atoll.cli.options import (
+    Environment,
+    Json,
+    Labels,
+    SandboxName,
+    after_dashes,
+    chosen,
+    connect,
+    pairs,
+)
 from atoll.cli.run import (
     Backend,
     Image,
@@ -150,6 +159,7 @@ def exec_(
         "stdin": sys.stdin.buffer.read() if stdin else None,
     }
     options = cast("ExecOptions", chosen(given))
+    command = after_dashes(command)
     with connect(context) as atoll:
         place = atoll.sandboxes.get(sandbox)
         if json_:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atoll.cli import outcome
-from atoll.cli.options import SandboxName, connect
+from atoll.cli.options import SandboxName, after_dashes, connect
 
 if TYPE_CHECKING:
     from atoll.client import Process
@@ -38,7 +38,7 @@ def shell(
     from atoll.client import AtollError
 
     size = shutil.get_terminal_size()
-    argv = command or ["sh", "-c", _BEST_SHELL]
+    argv = after_dashes(command or []) or ["sh", "-c", _BEST_SHELL]
     with connect(context) as atoll:
         place = atoll.sandboxes.get(sandbox)
         process = place.processes.start(
