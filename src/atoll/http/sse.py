@@ -75,8 +75,9 @@ class EventStream(Response):
     async def _pump(self, writer: MemoryObjectSendStream[bytes]) -> None:
         try:
             with writer, self._streams.follower() if self._follows else nullcontext():
-                async for piece in self._events:
-                    await writer.send(piece)
+                async with aclosing(self._events) as events:
+                    async for piece in events:
+                        await writer.send(piece)
         except AtollError as error:
             self._failure = error
 

@@ -32,12 +32,12 @@ class Streams:
             self._gauge.dec()
 
     @contextmanager
-    def follower(self) -> Generator[None, None, None]:
+    def follower(self) -> Generator[anyio.CancelScope, None, None]:
         """For the length of a block that has no end of its own: the server's drain ends it."""
         with anyio.CancelScope() as scope:
             self._followers.add(scope)
             try:
-                yield
+                yield scope
             finally:
                 self._followers.discard(scope)
 

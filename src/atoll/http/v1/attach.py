@@ -23,6 +23,7 @@ from atoll.http.v1.parameters import Pid, SandboxRef
 from atoll.service.caller import Caller
 
 router = APIRouter(tags=["processes"])
+NORMAL, BROKEN, SERVICE_RESTART = 1000, 1011, 1012
 
 
 class Resize(TtyIn):
@@ -58,8 +59,10 @@ async def attach(
         await websocket.accept()
         terminal = Terminal(websocket, here, who, record)
         try:
-            with here.streams.follower():
+            with here.streams.follower() as draining:
                 await terminal.run(position)
+            if draining.cancelled_caught:
+                await websocket.close(SERVICE_RESTART)
         except WebSocketDisconnect:
             return
 
@@ -97,11 +100,11 @@ class Terminal:
             end = await self._processes.wait(self._who, self._sandbox, self._number, SETTLED_S)
         except AtollError as error:
             await self._complain(error)
-            await self._websocket.close(1011)
+            await self._websocket.close(BROKEN)
             return
         if end is not None:
             await self._say({"type": "exit", **exit_body(end)})
-        await self._websocket.close(1000)
+        await self._websocket.close(NORMAL)
 
     async def _listen(self, scope: anyio.CancelScope) -> None:
         while True:
