@@ -1,4 +1,4 @@
-# noqa: INP001 - a program, not a package
+
 """Write the sync client from the async one: `python scripts/sync_client.py [--check]`.
 
 Every module of `atoll/client/aio` but those of `BY_HAND` becomes one of `atoll/client/sync`. With
@@ -31,6 +31,7 @@ RULES = (
     (r"__a(enter|exit|iter|next)__", r"__\1__"),
     (r"\ba(close|read|iter_raw|iter_bytes)\b", r"\1"),
     (r"\baclosing\b", "closing"),
+    (r"\benter_async_context\b", "enter_context"),
     (r"\ban async\b", "a sync"),
     (r"\bThe async\b", "The sync"),
 )

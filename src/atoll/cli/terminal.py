@@ -41,8 +41,9 @@ def converse(line: "Terminal") -> "Exit | None":
             listener.start()
             _speak(line, wake_read)
     finally:
-        line.close()
-        listener.join(timeout=5)
+        if listener.ident is not None:
+            line.close()
+            listener.join(timeout=5)
         os.close(wake_read)
         os.close(wake_write)
     if broken and line.exit is None:
@@ -72,7 +73,8 @@ def _speak(line: "Terminal", wake: int) -> None:
 def _raw() -> Generator[None]:
     """Every key goes through, ctrl-C too; the terminal is as before at the end."""
     before = termios.tcgetattr(sys.stdin)
-    tty.setraw(sys.stdin)
+    # Draining, not flushing: what was typed ahead is kept.
+    tty.setraw(sys.stdin, termios.TCSADRAIN)
     try:
         yield
     finally:

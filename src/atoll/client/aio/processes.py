@@ -1,7 +1,7 @@
 """Programs in a sandbox that go on without their client."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Literal, Unpack
 
 from atoll.client import bodies, model, readers
@@ -90,9 +90,9 @@ class AsyncProcess:
         """End it at once."""
         await self._transport.send(delete(self._path))
 
-    async def attach(self) -> AsyncTerminal:
-        """Its terminal, both ways. Close it, or use it in a `with` block."""
-        return await open_terminal(self._transport.url, self._transport.headers, self._path)
+    def attach(self) -> AbstractAsyncContextManager[AsyncTerminal]:
+        """Its terminal, both ways, for the length of a `with` block."""
+        return open_terminal(self._transport.url, self._transport.headers, self._path)
 
 
 class AsyncProcesses:

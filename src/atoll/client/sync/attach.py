@@ -5,41 +5,25 @@
 
 import json
 from collections.abc import Generator, Mapping
-from types import TracebackType
-from typing import Self
+from contextlib import ExitStack, contextmanager
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from atoll.client import model, readers
 from atoll.client.sync.drive import Socket, connect
 from atoll.client.document import Document
-from atoll.client.errors import Unreachable, problem_from
+from atoll.client.errors import AtollError, Unreachable, problem_from, problem_in
 
 _OPEN_S = 30.0
 _LARGEST_FRAME = 16 * 1024 * 1024
 
 
 class Terminal:
-    """An open terminal. Closing it leaves the program running."""
+    """An open terminal. The end of its block leaves the program running."""
 
     def __init__(self, socket: Socket) -> None:
         self._socket = socket
         self.exit: model.Exit | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Detach."""
-        self._socket.close()
 
     def send(self, data: bytes) -> None:
         """Type."""
@@ -57,23 +41,31 @@ class Terminal:
         """End of file for the program."""
         self._send(json.dumps({"type": "eof"}))
 
+    def close(self) -> None:
+        """Detach early; `output` ends."""
+        self._socket.close()
+
     def output(self) -> Generator[bytes, None]:
-        """What the program writes, until its end (then `exit` is set) or a break of the line."""
+        """What the program writes, until its end: then `exit` is set.
+
+        Raises when the line breaks before that. A problem with what was sent (a resize that came
+        too late, say) ends nothing; it is raised only where the server hangs up over it.
+        """
+        problem: AtollError = Unreachable("The terminal's connection broke.", sent=True)
         try:
             for frame in self._socket:
                 if isinstance(frame, bytes):
                     yield frame
-                elif self._ended(frame):
+                    continue
+                document = Document(json.loads(frame))
+                if document.text("type") == "exit":
+                    self.exit = readers.leave(document)
                     return
+                if document.text("type") == "error":
+                    problem = problem_in(document.fields)
         except ConnectionClosed as closed:
-            raise Unreachable("The terminal's connection broke.", sent=True) from closed
-
-    def _ended(self, frame: str) -> bool:
-        document = Document(json.loads(frame))
-        if document.text("type") != "exit":
-            return False
-        self.exit = readers.leave(document)
-        return True
+            raise problem from closed
+        raise problem
 
     def _send(self, frame: str | bytes) -> None:
         try:
@@ -82,23 +74,27 @@ class Terminal:
             raise Unreachable("The terminal's connection is closed.", sent=False) from closed
 
 
-def open_terminal(url: str, headers: Mapping[str, str], path: str) -> Terminal:
+@contextmanager
+def open_terminal(
+    url: str, headers: Mapping[str, str], path: str
+) -> Generator[Terminal, None]:
     """Connect to the terminal of the process at a path of the API."""
     address = "ws" + url.removeprefix("http") + path + "/attach"
-    try:
-        socket = connect(
-            address,
-            additional_headers=dict(headers),
-            open_timeout=_OPEN_S,
-            max_size=_LARGEST_FRAME,
-            # A loopback or private server is not asked for through a proxy.
-            proxy=None,
-        )
-    except InvalidStatus as refused:
-        answer = refused.response
-        raise problem_from(
-            answer.status_code, answer.headers, bytes(answer.body or b"")
-        ) from refused
-    except (OSError, InvalidHandshake) as failed:
-        raise Unreachable(f"{url} did not answer: {failed}", sent=False) from failed
-    return Terminal(socket)
+    connecting = connect(
+        address,
+        additional_headers=dict(headers),
+        open_timeout=_OPEN_S,
+        max_size=_LARGEST_FRAME,
+        # A loopback or private server is not asked for through a proxy.
+        proxy=None,
+    )
+    with ExitStack() as stack:
+        try:
+            socket = stack.enter_context(connecting)
+        except InvalidStatus as refused:
+            answer = refused.response
+            body = bytes(answer.body or b"")
+            raise problem_from(answer.status_code, answer.headers, body) from refused
+        except (OSError, InvalidHandshake) as failed:
+            raise Unreachable(f"{url} did not answer: {failed}.", sent=False) from failed
+        yield Terminal(socket)

@@ -4,7 +4,7 @@
 """Programs in a sandbox that go on without their client."""
 
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from typing import Literal, Unpack
 
 from atoll.client import bodies, model, readers
@@ -93,8 +93,8 @@ class Process:
         """End it at once."""
         self._transport.send(delete(self._path))
 
-    def attach(self) -> Terminal:
-        """Its terminal, both ways. Close it, or use it in a `with` block."""
+    def attach(self) -> AbstractContextManager[Terminal]:
+        """Its terminal, both ways, for the length of a `with` block."""
         return open_terminal(self._transport.url, self._transport.headers, self._path)
 
 
