@@ -57,8 +57,8 @@ def test_any_position_can_be_resumed(
     async def main() -> None:
         logs = OutputLogs(root=root)
         log = logs.begin("sb", 1)
-        for index, (channel, piece) in enumerate(written):
-            await log.append(channel, piece)
+        for index, (side, piece) in enumerate(written):
+            await log.append(side, piece)
             if index == flush_after:
                 await log.flush()
         for stage in ("live", "finished", "restarted"):
@@ -66,8 +66,7 @@ def test_any_position_can_be_resumed(
                 await logs.finish("sb", 1)
             if stage == "restarted":
                 logs = OutputLogs(root=root)
-            asked: tuple[Channel | None, ...] = (None, OUT, ERR)
-            for channel in asked:
+            for channel in (None, OUT, ERR):
                 whole = of(written, channel)
                 position = data.draw(st.integers(0, len(whole)))
                 chunks = await everything(logs if stage != "live" else log, position, channel)
@@ -139,7 +138,7 @@ async def test_followers_are_served_from_memory_before_anything_is_written(tmp_p
 
     async def follow() -> None:
         async for chunk in log.read():
-            heard.append(chunk.data)  # noqa: PERF401 -- one by one, as they come
+            heard.append(chunk.data)
 
     async with anyio.create_task_group() as group:
         group.start_soon(follow)

@@ -425,7 +425,7 @@ async def test_followers_end_when_the_sandbox_is_destroyed(tmp_path: Path) -> No
 
         async def follow() -> None:
             async for chunk in world.processes.output(ALICE, made.id, 1):
-                heard.append(chunk.data)  # noqa: PERF401 -- one by one, as they come
+                heard.append(chunk.data)
 
         async with anyio.create_task_group() as group:
             group.start_soon(follow)

@@ -285,6 +285,17 @@ async def test_destroy_while_creating(tmp_path: Path, step: str) -> None:
         assert [r.state for r in await world.stored()] == [State.DESTROYED]
 
 
+async def test_a_stale_record_does_not_bring_a_destroyed_one_back(tmp_path: Path) -> None:
+    async with island(tmp_path) as world:
+        made = await world.create()
+        stopped = replace(made, state=State.STOPPED)
+        await world.sandboxes.destroy(ALICE, made.id)
+        for stale in (made, stopped):
+            with pytest.raises(Gone):
+                await world.keeper.use(stale)
+            await world.check()
+
+
 async def test_opening_has_a_deadline(tmp_path: Path) -> None:
     async with island(tmp_path) as world:
         made = await world.create()
