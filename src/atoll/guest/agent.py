@@ -5,27 +5,31 @@ number the server gave. It ends when the server's end of `control` is closed, an
 everything else in the sandbox with it.
 """
 
+import _signal
 import contextlib
 import os
 import select
-import signal
 import socket
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from atoll.guest import filework, start
+from atoll.guest import start
 from atoll.wire import message
 
 Request = dict[str, Any]
 _KILL_ROUNDS = 200
+_SIGKILL, _SIGSTOP = 9, 19
 _MEMORY_POLL_MS = 20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass
 class _Program:
-    mark: int
-    memory: bool = False
+    """A running program: its mark, and whether it was ended for want of memory."""
+
+    __slots__ = ("mark", "memory")
+
+    def __init__(self, mark: int) -> None:
+        self.mark = mark
+        self.memory = False
 
 
 def tell_fatal(control: socket.socket, error: BaseException) -> None:
@@ -54,8 +58,8 @@ class Agent:
 
     def serve(self, standby: list[int] | None) -> None:
         """Announce readiness, then answer messages and report exits, for ever."""
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        _signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         ready: Request = {"op": "ready"}
         if standby is not None:
             ready["pid"] = self._stand_by(standby)
@@ -128,8 +132,10 @@ class Agent:
         self._jail.mark()
         if os.fork() == 0:
             try:
-                signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                from atoll.guest import filework  # noqa: PLC0415 (few sandboxes ever need it)
+
+                _signal.set_wakeup_fd(-1)
+                _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
                 self._control.close()
                 request["disk_bytes"] = self._request["disk_bytes"]
                 filework.serve(request, socket.socket(fileno=fds[0]))
@@ -184,14 +190,14 @@ def kill_marked(mark: int) -> None:
         if not new:
             break
         for pid in new:
-            _send(pid, signal.SIGSTOP)
+            _send(pid, _SIGSTOP)
         seen.update(new)
     for _ in range(_KILL_ROUNDS):
         left = list(_marked(mark))
         if not left:
             return
         for pid in left:
-            _send(pid, signal.SIGKILL)
+            _send(pid, _SIGKILL)
 
 
 def _send(pid: int, number: int) -> None:

@@ -10,8 +10,6 @@ import errno
 import json
 import os
 import resource
-import secrets
-import shutil
 import signal
 import socket
 import stat
@@ -233,7 +231,7 @@ def _unnamed(root: int, directory: str) -> Generator[int]:
 
 def _publish(fd: int, directory: int, name: str) -> None:
     """Give a file its name in one step, replacing what had it."""
-    temporary = f".atoll-{secrets.token_hex(8)}"
+    temporary = f".atoll-{os.urandom(8).hex()}"
     os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=directory, follow_symlinks=True)
     try:
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -293,7 +291,7 @@ def remove_tree(directory: int, name: str) -> None:
     Subdirectories are first renamed to the top, so that a tree of any depth needs two descriptors
     and no recursion.
     """
-    token = secrets.token_hex(8)
+    token = os.urandom(8).hex()
     pending, moved = [name], 0
     while pending:
         current = pending.pop()
@@ -312,6 +310,8 @@ def remove_tree(directory: int, name: str) -> None:
                 except OSError as error:
                     if error.errno != errno.EXDEV:
                         raise
+                    import shutil  # noqa: PLC0415 (only for directories of a lower layer)
+
                     shutil.rmtree(inner, dir_fd=fd)
                 else:
                     pending.append(above)

@@ -5,20 +5,16 @@ before them. Any other flag, any PYTHON… or locale variable, a directory or a 
 a script: the real `python3` is exec'd instead, and nothing differs but the milliseconds.
 """
 
+import _signal
 import atexit
 import builtins
 import gc
 import os
-import random
-import runpy
-import signal
 import stat
 import sys
-import threading
 import time
 import types
-from dataclasses import dataclass
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 NAMES = frozenset({"python", "python3", "/usr/bin/python3", "/usr/bin/python", "/bin/python3"})
 _COLD = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_", "LANGUAGE", "OPENSSL_")
@@ -26,8 +22,7 @@ _KNOWN = frozenset({"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "LC_CTYPE"})
 _LANG = "C.UTF-8"
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """What to run: `kind` is `script`, `command` or `module`; `argv` is the whole command line."""
 
     kind: str
@@ -92,13 +87,14 @@ def _freshen(env: dict[str, str]) -> None:
         sys.dont_write_bytecode = True
     for name in [name for name in sys.modules if name == "atoll" or name.startswith("atoll.")]:
         del sys.modules[name]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_IGN)
-    random.seed()
-    numpy_random: Any = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
+    sys.meta_path[:] = [one for one in sys.meta_path if type(one).__name__ != "AtollBundle"]
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+    _signal.signal(_signal.SIGXFSZ, _signal.SIG_IGN)
+    for name in ("random", "numpy.random"):
+        generator: Any = sys.modules.get(name)
+        if generator is not None:
+            generator.seed()
 
 
 def _execute(call: Call, module: types.ModuleType) -> None:
@@ -110,6 +106,8 @@ def _execute(call: Call, module: types.ModuleType) -> None:
     elif call.kind == "module":
         sys.argv[:] = ["-m", *call.args]
         sys.path.insert(0, os.getcwd())
+        import runpy  # noqa: PLC0415 (few programs are modules)
+
         runpy._run_module_as_main(call.target)  # type: ignore[attr-defined]  # noqa: SLF001
     else:
         path = os.path.abspath(call.target)
@@ -142,7 +140,7 @@ def _report(error: BaseException) -> int:
         sys.__excepthook__(type(inner), inner, inner.__traceback__)
         sys.stderr.write("\nOriginal exception was:\n")
         sys.__excepthook__(type(error), error, trace)
-    return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    return -_signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
 
 
 def _exit_status(code: object) -> int:
@@ -157,8 +155,10 @@ def _exit_status(code: object) -> int:
 
 def _finish(status: int, module: types.ModuleType, before: set[str]) -> int:
     """What the interpreter does at its end: threads, atexit, destructors, flushing."""
+    threading: Any = sys.modules.get("threading")
     try:
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+        if threading is not None:
+            threading._shutdown()  # noqa: SLF001
     except BaseException as error:  # noqa: BLE001 (ctrl-C while waiting for threads)
         sys.unraisablehook(types.SimpleNamespace(  # pyright: ignore[reportArgumentType]
             exc_type=type(error), exc_value=error, exc_traceback=error.__traceback__,
@@ -171,7 +171,7 @@ def _finish(status: int, module: types.ModuleType, before: set[str]) -> int:
     _quietly(sys.stdout)
     _quietly(sys.stderr)
     if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
+        _signal.signal(-status, _signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     return status
 

@@ -1,20 +1,21 @@
 """Start a program in the sandbox: plumbing, confinement, then exec or the warm interpreter."""
 
+import _signal  # `signal` without its enums, whose lookups cost each fork some fifty pages
 import errno
 import fcntl
 import json
 import os
-import signal
 import struct
 import termios
-from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from atoll.guest import python
 from atoll.wire import paths
 
 Request = dict[str, Any]
 _REPORT_MAX = 4096
+# What an interpreter, or our agent, handles or ignores and a program must find at its default.
+_CHANGED = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGPIPE, _signal.SIGXFSZ)
 
 
 class Confinement(Protocol):
@@ -41,8 +42,7 @@ class StartFailed(Exception):
         self.report = report
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(NamedTuple):
     """A running program; `master` is the terminal's descriptor, which the caller owns."""
 
     pid: int
@@ -108,9 +108,9 @@ def plumb(stdio: list[int], report: int, extra: int | None) -> tuple[int, int | 
     os.closerange(report + 1, 1 << 16 if extra is None else extra)
     if extra is not None:
         os.closerange(extra + 1, 1 << 16)
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    _signal.set_wakeup_fd(-1)
+    for number in _CHANGED:
+        _signal.signal(number, _signal.SIG_DFL)
     return report, extra
 
 

@@ -32,25 +32,26 @@ import json, os, sys
 def _atoll():
     bundle = json.loads(BUNDLE)
     sources = bundle["modules"]
-    import importlib.abc, importlib.machinery
-    class Shipped(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    from importlib.machinery import ModuleSpec
+    class AtollBundle:
         def find_spec(self, name, path=None, target=None):
             if name in sources or any(n.startswith(name + ".") for n in sources):
-                return importlib.machinery.ModuleSpec(name, self, is_package=name not in sources)
+                return ModuleSpec(name, self, is_package=name not in sources)
         def create_module(self, spec):
             return None
         def exec_module(self, module):
             name = module.__name__
             if name in sources:
                 exec(compile(sources[name], "<" + name + ">", "exec"), module.__dict__)
-    finder = Shipped()
+    finder = AtollBundle()
     sys.meta_path.insert(0, finder)
     entry = "atoll.jail.launch" if len(sys.argv) > 1 else "atoll.jail.zygote"
     module = __import__(entry, fromlist=["run"])
-    if len(sys.argv) == 1:
+    if bundle["config"]["data"]:
+        # Kept sandboxes may change what later imports would find; theirs are all done now.
         for name in sources:
             __import__(name)
-    sys.meta_path.remove(finder)
+        import shutil
     return module.run, bundle["config"]
 _run, _config = _atoll()
 del _atoll, BUNDLE

@@ -17,7 +17,7 @@ ROOT = Path("/sys/fs/cgroup")
 _PERIOD_US = 100_000
 # The init, and the file workers that serve the client, live in the same groups as the guest.
 SPARE_PROCESSES = 8
-_V1 = ("memory", "pids", "cpu", "cpuacct", "freezer")
+_V1 = ("memory", "pids", "cpu", "cpuacct")
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ the server); the guest can neither see nor trace it. Each program it starts pass
 and has no rights at all.
 """
 
+import _signal
 import os
 import resource
-import signal
 import socket
 from typing import Any, NoReturn
 
@@ -76,7 +76,9 @@ def lower(what: int, soft: int, hard: int | None = None) -> None:
     resource.setrlimit(what, (min(soft, hard), hard))
 
 
-def run(request: dict[str, Any], fds: list[int], seccomp: bytes) -> NoReturn:
+def run(
+    request: dict[str, Any], fds: list[int], seccomp: bytes, cover: mounts.Cover
+) -> NoReturn:
     """Become the init of a sandbox.
 
     `fds` are control, standby, stdin, stdout, stderr, and one per cgroup. The standby is the socket on which a warm interpreter waits, with those standard streams;
@@ -84,7 +86,7 @@ def run(request: dict[str, Any], fds: list[int], seccomp: bytes) -> NoReturn:
     """
     control = socket.socket(fileno=fds[0])
     try:
-        _enter(request, fds)
+        _enter(request, fds, cover)
         jail = Jail(request, seccomp)
         agent.run(control, fds[1:5] if request["standby"] else None, jail, request)
     except BaseException as error:  # noqa: BLE001 (the init of a sandbox has no caller)
@@ -92,17 +94,17 @@ def run(request: dict[str, Any], fds: list[int], seccomp: bytes) -> NoReturn:
     os._exit(1)
 
 
-def _enter(request: dict[str, Any], fds: list[int]) -> None:
+def _enter(request: dict[str, Any], fds: list[int], cover: mounts.Cover) -> None:
     map_ids(UID, 0, 0)
     keep = fds[: 5 if request["standby"] else 1]
     for fd in fds[len(keep) :]:
         os.write(fd, b"0")
     _close_all_but(keep)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     sys_.prctl(sys_.PR_SET_DUMPABLE, 0)
     socket.sethostname(request["hostname"])
     sys_.loopback_up()
-    mounts.arrange(request)
+    mounts.arrange(request, cover)
     os.chdir("/")
 
 

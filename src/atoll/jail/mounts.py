@@ -27,7 +27,17 @@ READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _PROC_FLAGS = sys_.MS_NOSUID | sys_.MS_NODEV | sys_.MS_NOEXEC
 
 
-def fresh(disk_bytes: int, disk_files: int) -> None:
+class Cover:
+    """Which parts of /proc are hidden or read-only; looked up once, by the zygote."""
+
+    def __init__(self, proc: str) -> None:
+        present = [name for name in MASKED if os.path.exists(f"{proc}/{name}")]
+        self.directories = [name for name in present if os.path.isdir(f"{proc}/{name}")]
+        self.files = [name for name in present if name not in self.directories]
+        self.read_only = [name for name in READ_ONLY if os.path.exists(f"{proc}/{name}")]
+
+
+def fresh(cover: Cover, disk_bytes: int, disk_files: int) -> None:
     """A tmpfs of that size over all that may be written; nothing of it outlives the sandbox."""
     _tmpfs(STAGE, disk_bytes, disk_files)
     for name, mode in WRITABLE.items():
@@ -36,11 +46,11 @@ def fresh(disk_bytes: int, disk_files: int) -> None:
         os.chmod(source, mode)
         sys_.mount(source, f"/{name}", None, sys_.MS_BIND)
     sys_.umount(STAGE)
-    _proc("/proc")
+    _proc("/proc", cover)
     _pts("/dev/pts")
 
 
-def kept(directory: str, layers: list[str], disk_bytes: int) -> None:
+def kept(cover: Cover, directory: str, layers: list[str], disk_bytes: int) -> None:
     """An overlay of `<STAGE>/<directory>/fs` over frozen `layers` (newest first) as the root."""
     lower = ":".join([*(f"{STAGE}/{name}" for name in layers), f"/{BASE}"])
     options = (
@@ -52,7 +62,7 @@ def kept(directory: str, layers: list[str], disk_bytes: int) -> None:
         make_place(f"/{name}", f"{ROOT}/{name}")
         sys_.mount(f"/{name}", f"{ROOT}/{name}", None, sys_.MS_BIND | sys_.MS_REC)
     _tmpfs(f"{ROOT}/dev/shm", disk_bytes, 4096)
-    _proc(f"{ROOT}/proc")
+    _proc(f"{ROOT}/proc", cover)
     _pts(f"{ROOT}/dev/pts")
     sys_.pivot_root(ROOT)
 
@@ -83,25 +93,23 @@ def _pts(target: str) -> None:
     sys_.mount("devpts", target, "devpts", sys_.MS_NOSUID | sys_.MS_NOEXEC, options)
 
 
-def _proc(target: str) -> None:
+def _proc(target: str, cover: Cover) -> None:
     """A /proc of the sandbox's own processes, without its init and without the host's secrets."""
     sys_.mount("proc", target, "proc", _PROC_FLAGS, "hidepid=2")
-    for name in MASKED:
+    for name in cover.files:
+        sys_.mount("/dev/null", f"{target}/{name}", None, sys_.MS_BIND)
+    for name in cover.directories:
+        flags = sys_.MS_RDONLY | _PROC_FLAGS
+        sys_.mount("tmpfs", f"{target}/{name}", "tmpfs", flags, "size=0,nr_inodes=1")
+    for name in cover.read_only:
         path = f"{target}/{name}"
-        if os.path.isdir(path):
-            sys_.mount("tmpfs", path, "tmpfs", sys_.MS_RDONLY | _PROC_FLAGS, "size=0,nr_inodes=1")
-        elif os.path.exists(path):
-            sys_.mount("/dev/null", path, None, sys_.MS_BIND)
-    for name in READ_ONLY:
-        path = f"{target}/{name}"
-        if os.path.exists(path):
-            sys_.mount(path, path, None, sys_.MS_BIND | sys_.MS_REC)
-            sys_.set_mount_flags(path, "ro")
+        sys_.mount(path, path, None, sys_.MS_BIND | sys_.MS_REC)
+        sys_.set_mount_flags(path, "ro")
 
 
-def arrange(request: dict[str, Any]) -> None:
+def arrange(request: dict[str, Any], cover: Cover) -> None:
     """Mount what the request of `child.run` asks for."""
     if request["kept"] is None:
-        fresh(request["disk_bytes"], request["disk_files"])
+        fresh(cover, request["disk_bytes"], request["disk_files"])
     else:
-        kept(request["kept"]["directory"], request["kept"]["layers"], request["disk_bytes"])
+        kept(cover, request["kept"]["directory"], request["kept"]["layers"], request["disk_bytes"])

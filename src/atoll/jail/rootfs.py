@@ -4,7 +4,6 @@ The tree is read-only when done; what a sandbox may write is mounted over it, pe
 """
 
 import os
-import shutil
 import stat
 from typing import Any
 
@@ -103,6 +102,8 @@ def make_place(source: str, target: str) -> None:
 
 def _etc(target: str) -> None:
     """Copy the harmless part of /etc and write the rest; unreadable things are left out."""
+    import shutil  # noqa: PLC0415 (only the launcher needs it; a zygote stays small)
+
     for name in ETC:
         source, copy = f"/etc/{name}", f"{target}/{name}"
         os.makedirs(os.path.dirname(copy), exist_ok=True)
@@ -126,7 +127,8 @@ def _copy(source: str, target: str) -> str:
         if os.path.islink(source):
             os.symlink(os.readlink(source), target)
         elif os.path.isfile(source) and os.path.getsize(source) <= _ETC_FILE_MAX:
-            shutil.copyfile(source, target)
+            with open(source, "rb") as old, open(target, "xb") as new:
+                new.write(old.read())
     except OSError:
         pass
     return target

@@ -7,7 +7,6 @@ Numbers: Linux `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-ge
 import ctypes
 import fcntl
 import os
-import platform
 import socket
 import struct
 
@@ -44,7 +43,6 @@ _AT_RECURSIVE = 0x8000
 _AT_EMPTY_PATH = 0x1000
 _MOUNT_ATTR = {"ro": 0x1, "nosuid": 0x2, "nodev": 0x4, "noexec": 0x8}
 _CAPABILITY_VERSION_3 = 0x20080522
-_LAST_CAPABILITY = 63
 
 _NUMBERS = {
     "x86_64": {"clone": 56, "pivot_root": 155, "mount_setattr": 442},
@@ -55,7 +53,7 @@ _IFF_UP_RUNNING = 0x1 | 0x40
 
 # PyDLL keeps the interpreter's lock: a clone in between must not find it half released.
 _libc = ctypes.PyDLL(None, use_errno=True)
-_number = _NUMBERS.get(platform.machine(), {})
+_number = _NUMBERS.get(os.uname().machine, {})
 
 
 def _check(result: int, *what: object) -> int:
@@ -67,7 +65,7 @@ def _check(result: int, *what: object) -> int:
 
 def _syscall(name: str, *args: object) -> int:
     if name not in _number:
-        raise OSError(38, f"{name} is not known on {platform.machine()}")
+        raise OSError(38, f"{name} is not known on {os.uname().machine}")
     return int(_libc.syscall(ctypes.c_long(_number[name]), *args))
 
 
@@ -153,9 +151,9 @@ def set_name(name: str) -> None:
 
 def drop_capabilities() -> None:
     """Give up every capability, for good: bounding set, ambient, permitted, inheritable."""
-    for capability in range(_LAST_CAPABILITY + 1):
-        if _libc.prctl(ctypes.c_int(PR_CAPBSET_DROP), ctypes.c_ulong(capability), 0, 0, 0) < 0:
-            break
+    capability = 0
+    while _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
+        capability += 1
     _libc.prctl(ctypes.c_int(PR_CAP_AMBIENT), ctypes.c_ulong(PR_CAP_AMBIENT_CLEAR_ALL), 0, 0, 0)
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
     _check(_libc.capset(header, bytes(24)), "capset")

@@ -4,6 +4,7 @@ One message in (`spawn`, with the sandbox's descriptors), one out (its pidfd). I
 any sandbox: a child gets its own control socket and talks to the server alone.
 """
 
+import _signal
 import gc
 import importlib
 import os
@@ -13,23 +14,19 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from atoll.jail import child
+from atoll.jail import child, mounts
 from atoll.jail import syscalls as sys_
 from atoll.wire import message
 
 CONTROL = 4
-# What nearly every script and our own agent import; loaded once, shared by all children.
+# What short scripts import most and what our own agent needs. Each module costs every fork the
+# copying of its pages, so what starts threads, registers fork hooks or loads large libraries
+# (ssl, asyncio, logging, subprocess) is left to those programs that import it.
 COMMON = (
-    "argparse", "ast", "asyncio", "base64", "bisect", "collections", "collections.abc",
-    "concurrent.futures", "contextlib", "copy", "csv", "ctypes", "dataclasses", "datetime",
-    "decimal", "encodings.idna", "enum", "errno", "fcntl", "fnmatch", "fractions", "functools",
-    "gzip", "hashlib", "heapq", "hmac", "inspect", "io", "itertools", "json", "linecache",
-    "logging", "math", "multiprocessing", "operator", "os", "pathlib", "pickle", "platform",
-    "pty", "queue", "random", "re", "resource", "runpy", "secrets", "select", "selectors",
-    "shlex", "shutil", "signal", "socket", "sqlite3", "ssl", "stat", "statistics", "string",
-    "struct", "subprocess", "tarfile", "tempfile", "termios", "textwrap", "threading", "time",
-    "traceback", "tty", "types", "typing", "unicodedata", "urllib.parse", "urllib.request",
-    "uuid", "warnings", "weakref", "zipfile", "zlib",
+    "bisect", "collections", "contextlib", "copy", "datetime", "enum", "errno", "fcntl",
+    "fnmatch", "functools", "heapq", "io", "itertools", "json", "keyword", "math", "operator",
+    "os", "re", "resource", "select", "signal", "socket", "stat", "string", "struct",
+    "sys", "termios", "time", "types", "typing",
 )  # fmt: skip
 
 
@@ -42,7 +39,7 @@ def run(config: dict[str, Any]) -> NoReturn:
     try:
         _warm(config["preload"])
         message.send(control, {"op": "ready", "version": sys.version.split()[0]})
-        _serve(control, bytes.fromhex(config["seccomp"]))
+        _serve(control, bytes.fromhex(config["seccomp"]), mounts.Cover("/proc"))
     except BaseException as error:  # noqa: BLE001 (nobody above; the server is told)
         detail = f"{type(error).__name__}: {error}"
         message.send(control, {"op": "fatal", "detail": detail[:2000]})
@@ -66,7 +63,7 @@ def _warm(preload: list[str]) -> None:
     gc.freeze()
 
 
-def _serve(control: socket.socket, seccomp: bytes) -> None:
+def _serve(control: socket.socket, seccomp: bytes, cover: mounts.Cover) -> None:
     sys_.set_name("atoll-zygote")
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, _noted)
@@ -83,7 +80,7 @@ def _serve(control: socket.socket, seccomp: bytes) -> None:
             received = message.receive(control)
             if received is None:
                 return
-            _spawn(control, *received, seccomp)
+            _spawn(control, *received, seccomp, cover)
 
 
 def _noted(_number: int, _frame: object) -> None:
@@ -106,13 +103,14 @@ def _spawn(
     _blob: bytes,
     fds: list[int],
     seccomp: bytes,
+    cover: mounts.Cover,
 ) -> None:
     pidfd = -1
     try:
         pid = sys_.clone(child.NAMESPACES)
         if pid == 0:
-            signal.set_wakeup_fd(-1)
-            child.run(request, fds, seccomp)
+            _signal.set_wakeup_fd(-1)
+            child.run(request, fds, seccomp, cover)
         pidfd = os.pidfd_open(pid)
         message.send(control, {"op": "spawned", "id": request["id"]}, fds=(pidfd,))
     except OSError as error:
