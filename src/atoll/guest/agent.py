@@ -58,7 +58,7 @@ class Agent:
 
     def serve(self, standby: list[int] | None) -> None:
         """Announce readiness, then answer messages and report exits, for ever."""
-        _signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        _signal.signal(_signal.SIGCHLD, lambda _number, _frame: None)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         ready: Request = {"op": "ready"}
         if standby is not None:
