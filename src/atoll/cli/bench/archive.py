@@ -2,7 +2,6 @@
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from atoll.cli.bench.atoll_calls import create_sandbox, delete_sandbox, run_in
@@ -15,7 +14,6 @@ _MB = 1 << 20
 _SIZE = 256 * _MB
 _FILES = 64
 _ROUNDS = 5
-_CHUNK = 1 << 20
 _DEADLINE_S = 300.0
 
 
@@ -31,7 +29,7 @@ def in_and_out(server: Server) -> Row:
             series = _take_turns(connection, sandbox_id, root)
             delete_sandbox(connection, sandbox_id)
         except Failed as failed:
-            return Row("archive", promise, why=(str(failed),))
+            return Row("archive", promise, why=(f"it failed: {failed}",), failed=True)
         finally:
             connection.close()
     into = series["tar in"].p50 / series["atoll in"].p50
@@ -59,7 +57,8 @@ def _take_turns(connection: Connection, sandbox_id: str, root: Path) -> dict[str
 
     def put() -> None:
         try:
-            answer = connection.upload(url, tar.stat().st_size, _pieces(tar))
+            with tar.open("rb") as file:
+                answer = connection.upload(url, file, tar.stat().st_size)
         except BrokenAnswer as broken:
             raise Failed(str(broken)) from broken
         if answer.status != 200:  # noqa: PLR2004
@@ -82,12 +81,6 @@ def _take_turns(connection: Connection, sandbox_id: str, root: Path) -> dict[str
         "tar out": Contender(lambda: _shell(root, "tar -cf - -C from . | cat > /dev/null")),
     }
     return interleaved(contenders, _ROUNDS)
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
 
 
 def _shell(root: Path, line: str) -> None:

@@ -30,7 +30,9 @@ def thousand() -> Row:
         try:
             return _measure(server, connection, made, promise)
         except Failed as failed:
-            return Row("idle", promise, why=(f"at {len(made)} live sandboxes: {failed}",))
+            return Row(
+                "idle", promise, why=(f"at {len(made)} live sandboxes: {failed}",), failed=True
+            )
         finally:
             connection.close()
 

@@ -50,7 +50,7 @@ def fork(server: Server) -> Row:
             _fork_once(server, sandbox_id, series if turn > 1 else Series())
         delete_sandbox(connection, sandbox_id)
     except Failed as failed:
-        return Row("fork", promise, why=(f"the sandbox could not be filled: {failed}",))
+        return Row("fork", promise, why=(f"it failed: {failed}",), failed=True)
     finally:
         connection.close()
     compared, why = _copied()

@@ -82,7 +82,7 @@ def throughput(server: Server) -> Row:
     promise = f"one-shot throughput, {core_count()} cores shared with the {_CLIENTS} clients"
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        return Row("throughput", promise, why=(f"the clients failed: {said[-1:]}",))
+        return Row("throughput", promise, why=(f"the clients failed: {said[-1:]}",), failed=True)
     report = json.loads(done.stdout)
     series = Series(report["samples_ms"], report["errors"], report["first_error"])
     rate = len(series.samples_ms) / report["seconds"]

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import BinaryIO
 
 _CHUNK = 256 * 1024
 _DEADLINE_S = 120.0
@@ -83,15 +84,14 @@ class Connection:
             raise BrokenAnswer(f"{method} {path}: {status} {b''.join(chunks)[:300]!r}")
         return chunks
 
-    def upload(self, path: str, length: int, body: Iterator[bytes]) -> Answer:
-        """PUT a body of known length, piece by piece."""
+    def upload(self, path: str, file: BinaryIO, length: int) -> Answer:
+        """PUT a file, handed from the kernel to the kernel."""
         connection = self._connected()
         head = encode(
             "PUT", path, self._host, {**self._headers, "Content-Type": "application/x-tar"}
         )
         connection.sendall(head.replace(b"Content-Length: 0", b"Content-Length: %d" % length))
-        for chunk in body:
-            connection.sendall(chunk)
+        connection.sendfile(file)
         status, chunks = self._answer()
         return Answer(status, b"".join(chunks))
 

@@ -1,6 +1,7 @@
 """Which rows, on which server, and where the report goes."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -12,12 +13,14 @@ from urllib.parse import urlsplit
 from atoll.cli.bench import archive, idle, lifecycle, oneshot, report, stream
 from atoll.cli.bench.row import Row
 from atoll.cli.bench.series import Failed
-from atoll.cli.bench.server import NoServer, Server, own_server
+from atoll.cli.bench.server import NoServer, Server, core_count, own_server
 
 _NOT_BUILT = {
     "wasm": "wasm hello module, warm cache",
     "microvm": "microVM restore from snapshot",
 }
+# Load per CPU above which nobody should believe an absolute time.
+_QUIET = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,12 @@ def measure(plan: Plan) -> int:
     if unknown:
         sys.stderr.write(f"atoll: no group {unknown[0]!r}; there are {', '.join(GROUPS)}\n")
         return 2
+    load = os.getloadavg()[0]
+    if load > core_count() * _QUIET:
+        sys.stderr.write(
+            f"atoll: the machine is busy (load {load:.2f} on {core_count()} CPUs): absolute times "
+            "will be too long; ratios suffer less\n"
+        )
     rows: list[Row] = []
     try:
         for row in _rows(plan):
@@ -63,7 +72,7 @@ def measure(plan: Plan) -> int:
     except NoServer as failed:
         sys.stderr.write(f"atoll: {failed}\n")
         return 125
-    text = json.dumps(report.document(rows), indent=2) + "\n"
+    text = json.dumps(report.document(rows, load), indent=2) + "\n"
     if plan.out is not None:
         plan.out.write_text(text, encoding="utf-8")
     if plan.as_json:
@@ -103,4 +112,4 @@ def _guarded(group: str, run: Callable[[], Row]) -> Row:
     try:
         return run()
     except (Failed, OSError) as failed:
-        return Row(group, group, why=(f"it failed: {failed}",))
+        return Row(group, group, why=(f"it failed: {failed}",), failed=True)

@@ -16,8 +16,8 @@ _METHOD = (
 )
 
 
-def document(rows: Sequence[Row]) -> dict[str, object]:
-    """Everything."""
+def document(rows: Sequence[Row], load: float) -> dict[str, object]:
+    """Everything. `load` is how busy the machine was before we began."""
     return {
         "atoll": __version__,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -26,6 +26,7 @@ def document(rows: Sequence[Row]) -> dict[str, object]:
             "machine": platform.machine(),
             "cpus": core_count(),
             "cpu": _cpu_name(),
+            "load_before": load,
             "python": platform.python_version(),
         },
         "method": _METHOD,
@@ -56,7 +57,7 @@ def lines(row: Row) -> list[str]:
             + f") {_VERDICTS[check.met]}"
         )
     told += [f"    {name}: {value:.3g}" for name, value in row.figures.items()]
-    told += [f"    not compared: {why}" for why in row.why]
+    told += [f"    {'not compared' if row.series else 'not measured'}: {why}" for why in row.why]
     return told
 
 

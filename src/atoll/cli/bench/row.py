@@ -39,7 +39,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`why` says what could not be measured, and why."""
+    """`why` says what could not be measured, and why; `failed` that it should have been."""
 
     group: str
     promise: str
@@ -47,6 +47,7 @@ class Row:
     checks: tuple[Check, ...] = ()
     why: tuple[str, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict[str, float])
+    failed: bool = False
 
     def ratios(self) -> dict[str, float]:
         """Our median over each alternative's."""
@@ -62,6 +63,8 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether all that was measured holds; None when nothing was."""
+        if self.failed:
+            return False
         verdicts = [check.met for check in self.checks if check.met is not None]
         errors = any(each.errors for name, each in self.series.items() if name == ATOLL)
         return (all(verdicts) and not errors) if verdicts else None
