@@ -1,4 +1,3 @@
-
 """Write the sync client from the async one: `python scripts/sync_client.py [--check]`.
 
 Every module of `atoll/client/aio` but those of `BY_HAND` becomes one of `atoll/client/sync`. With

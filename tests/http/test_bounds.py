@@ -78,7 +78,7 @@ async def _through(settings_s: float, pauses: list[float]) -> str:
         pause = next(sent, None)
         if pause is None:
             return {"type": "http.request", "body": b"", "more_body": False}
-        await anyio.sleep(pause)
+        await anyio.sleep(pause)  # waits on purpose: a slow client
         return {"type": "http.request", "body": b"x" * 100, "more_body": True}
 
     async def app(_scope: object, receive: object, _send: object) -> None:

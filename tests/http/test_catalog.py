@@ -71,7 +71,7 @@ async def test_events_as_a_stream(web: Web) -> None:
     import anyio
 
     async def end() -> None:
-        await anyio.sleep(0.1)
+        await anyio.sleep(0.1)  # waits on purpose: the stream is open by then
         web.app.state.front.streams.end_followers()
 
     async with anyio.create_task_group() as group:

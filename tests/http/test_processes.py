@@ -154,7 +154,7 @@ async def test_heartbeats(box: Web) -> None:
 
     async def finish() -> None:
         await wrote.wait()
-        await anyio.sleep(0.1)
+        await anyio.sleep(0.1)  # waits on purpose: some heartbeats
         go.set()
 
     async with anyio.create_task_group() as group:

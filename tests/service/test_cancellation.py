@@ -52,7 +52,7 @@ async def settled(world: Island) -> None:
         while any(r.state is State.CREATING for r in await world.stored()) or any(
             world.keeper.held(name) is None for name in world.keeper.open_ids()
         ):
-            await anyio.sleep(0.001)
+            await anyio.sleep(0.001)  # waits on purpose: what is in the background has no event
 
 
 async def cancelled_everywhere(

@@ -188,7 +188,7 @@ async def test_logs_are_written_by_the_task_and_hold_no_files_open(tmp_path: Pat
             await log.append(OUT, b"x")
         with anyio.fail_after(5):
             while len(list(tmp_path.glob("*/1.log"))) < 100:
-                await anyio.sleep(0.005)
+                await anyio.sleep(0.005)  # waits on purpose: a thread writes
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 4
         await many[0].append(OUT, b"late")
     assert joined(await _read(tmp_path, "sb0")) == b"xlate"

@@ -108,7 +108,7 @@ async def _merged(call: Invocation) -> int:
 
 
 async def _deaf(_call: Invocation) -> int:
-    await anyio.sleep(0.1)
+    await anyio.sleep(0.1)  # waits on purpose: deaf for a while
     return 0
 
 
