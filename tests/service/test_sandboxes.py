@@ -20,6 +20,7 @@ from atoll.core.errors import (
 from atoll.core.model import Isolation
 from atoll.core.records import SandboxRecord
 from atoll.core.states import State
+from atoll.service import keeper as keeper_module
 from atoll.service.requests import ChangeSandbox, CreateSandbox
 from tests.service.island import ALICE, BOB, Island, Script, argv, island, until
 
@@ -489,3 +490,32 @@ async def test_leaving_stops_all(tmp_path: Path) -> None:
 
 async def _leave(world: Island) -> None:
     await world.keeper._drain()
+
+
+async def test_a_sandbox_that_does_not_close_holds_nobody_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with island(tmp_path) as world:
+        monkeypatch.setattr(keeper_module, "_CLOSE_S", 0.05)
+        made = await world.create()
+        other = await world.create()
+        hang = world.backend.faults.hang("close", times=1)
+        with pytest.raises(BackendFault, match="does not close"):
+            await world.sandboxes.stop(ALICE, made.id)
+        with pytest.raises(BackendFault, match="does not close"):
+            await world.sandboxes.open(ALICE, made.id)
+        await world.sandboxes.stop(ALICE, other.id)
+        hang.release()
+        await until(lambda: not world.keeper.is_open(made.id))
+        await world.sandboxes.open(ALICE, made.id)
+        await world.check()
+
+
+async def test_after_a_crash_and_a_destroy_both_are_told(tmp_path: Path) -> None:
+    async with island(tmp_path) as world:
+        made = await world.create()
+        world.backend.die(made.id, "memory")
+        await until(lambda: not world.keeper.is_open(made.id))
+        await world.sandboxes.destroy(ALICE, made.id)
+        with pytest.raises(Gone, match=r"is destroyed\. Before that: .*memory"):
+            await world.sandboxes.open(ALICE, made.id)

@@ -81,8 +81,12 @@ class Endings:
     async def gone(self, record: SandboxRecord) -> Gone:
         """The error for those who want to use an ended one."""
         known = await self.post_mortem(record)
-        why = f" ({known.ended_by}): {known.detail}" if known is not None else "."
-        return Gone(f"Sandbox {record.id} is {record.state}{why}")
+        if known is None:
+            return Gone(f"Sandbox {record.id} is {record.state}.")
+        if record.state is State.DESTROYED and known.ended_by in {"memory", "crash"}:
+            # The first post-mortem stays, and this one is of a time before the last start.
+            return Gone(f"Sandbox {record.id} is destroyed. Before that: {known.detail}")
+        return Gone(f"Sandbox {record.id} is {record.state} ({known.ended_by}): {known.detail}")
 
     async def _end(
         self, record: SandboxRecord, *, by: str, detail: str, state: State
@@ -127,6 +131,6 @@ class Endings:
 
     async def _last_output(self, record: SandboxRecord) -> bytes:
         held = self._keeper.peek(record.id)
-        if held is not None and (held.last_output or held.next_number == 1):
+        if held is not None and (held.last_output or held.born_here):
             return held.last_output
         return await self._logs.tail(record.id)

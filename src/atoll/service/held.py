@@ -17,7 +17,7 @@ class Held:
     """Lives as long as the keeper's task: `ready` when opened or failed, `closed` when over.
 
     `closing` is the wish to end; `by` says whose it was, `cause` what its processes are told,
-    and cancelling `patience` ends their grace.
+    and cancelling `patience` ends their grace. One that was `born_here` has never been closed.
     """
 
     record: SandboxRecord
@@ -36,6 +36,7 @@ class Held:
     died: str | None = None
     users: int = 0
     processes: dict[int, LiveProcess] = field(default_factory=dict[int, LiveProcess])
+    born_here: bool = False
     next_number: int | None = None
     _last_output: bytes = b""
     _left: anyio.Event = field(default_factory=anyio.Event)

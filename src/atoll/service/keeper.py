@@ -50,6 +50,7 @@ SIGTERM, SIGKILL = 15, 9
 
 _LAST_OUTPUT_S = 0.5
 _SETTLE_S = 10.0
+_CLOSE_S = 30.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -113,7 +114,7 @@ class Keeper(AsyncContextManagerMixin):
                 raise held.error
             if held.opened is not None and not held.closing.is_set():
                 return held
-            await held.closed.wait()
+            await self._closing(held)
             record = await fresh(self._store, record)
 
     def held(self, sandbox_id: str) -> Held | None:
@@ -174,7 +175,7 @@ class Keeper(AsyncContextManagerMixin):
         if unused_since is not None and not self._unused(held, unused_since):
             return False
         self._ask_to_close(held, by, self._stop_grace_s)
-        await held.closed.wait()
+        await self._closing(held)
         return True
 
     async def end(self, sandbox_id: str, by: str) -> bytes:
@@ -189,7 +190,7 @@ class Keeper(AsyncContextManagerMixin):
             self._ask_to_close(held, by, 0.0)
             if not held.ready.is_set():
                 held.scope.cancel()
-            await held.closed.wait()
+            await self._closing(held)
         return last_output
 
     @asynccontextmanager
@@ -212,7 +213,7 @@ class Keeper(AsyncContextManagerMixin):
                     f"or use force."
                 )
             self._ask_to_close(held, by, self._stop_grace_s)
-            await held.closed.wait()
+            await self._closing(held)
         blocked = Held(record, spec_of(record))
         blocked.ready.set()
         blocked.closing.set()
@@ -223,10 +224,19 @@ class Keeper(AsyncContextManagerMixin):
             del self._held[record.id]
             blocked.closed.set()
 
+    async def _closing(self, held: Held) -> None:
+        """Wait until it is closed, but not for ever."""
+        with anyio.move_on_after(self._stop_grace_s + _CLOSE_S) as waited:
+            await held.closed.wait()
+        if waited.cancelled_caught:
+            raise BackendFault(
+                f"Sandbox {held.record.id} does not close.", sandbox_id=held.record.id
+            )
+
     def _begin(self, record: SandboxRecord, spec: SandboxSpec) -> Held:
         held = Held(record, spec)
         if record.state is State.CREATING:
-            held.next_number = 1
+            held.born_here, held.next_number = True, 1
         self.spawn(self._keep, held)
         self._held[record.id] = held
         return held
@@ -256,7 +266,7 @@ class Keeper(AsyncContextManagerMixin):
         except Exception as error:  # noqa: BLE001 -- one broken sandbox must not stop the others
             _log.exception("sandbox broke", sandbox_id=held.record.id)
             if held.opened is not None and not held.closing.is_set():
-                held.died = "crash"
+                held.died, held.by = type(error).__name__, "crash"
             held.error = BackendFault(
                 f"Sandbox {held.record.id} broke: {type(error).__name__}.",
                 sandbox_id=held.record.id,
@@ -299,9 +309,10 @@ class Keeper(AsyncContextManagerMixin):
     async def _watch(self, held: Held, box: Ended) -> None:
         why = await box.ended()
         if not held.closing.is_set():
-            held.died = "memory" if why == "memory" else "crash"
-            held.cause = ExitReason.MEMORY if why == "memory" else ExitReason.UNKNOWN
-            self._ask_to_close(held, held.died, 0.0)
+            memory = why.startswith("memory")
+            held.cause = ExitReason.MEMORY if memory else ExitReason.UNKNOWN
+            held.died = why
+            self._ask_to_close(held, "memory" if memory else "crash", 0.0)
 
     async def _end_processes(self, held: Held) -> None:
         """SIGTERM, a grace, SIGKILL; then nobody waits for them any more."""
@@ -352,7 +363,7 @@ class Keeper(AsyncContextManagerMixin):
             await self._store.add_post_mortem(
                 post_mortem(
                     record,
-                    ended_by=held.died,
+                    ended_by=held.by,
                     detail=f"The sandbox ended on its own ({held.died}); its files are kept.",
                     at=now,
                     last_output=held.last_output,
@@ -403,11 +414,12 @@ class Keeper(AsyncContextManagerMixin):
 
     async def _drain(self) -> None:
         """Stop all, together; those that still open are interrupted."""
-        async with anyio.create_task_group() as group:
-            for held in tuple(self._held.values()):
-                self._ask_to_close(held, "shutdown", self._stop_grace_s)
-                if not held.ready.is_set():
-                    held.scope.cancel()
-                group.start_soon(held.closed.wait)
+        with anyio.move_on_after(self._stop_grace_s + _CLOSE_S):
+            async with anyio.create_task_group() as group:
+                for held in tuple(self._held.values()):
+                    self._ask_to_close(held, "shutdown", self._stop_grace_s)
+                    if not held.ready.is_set():
+                        held.scope.cancel()
+                    group.start_soon(held.closed.wait)
         for act in (self.touches.flush, *self._last_acts):
             await self._guarded(act)
