@@ -3,7 +3,7 @@ import pytest
 
 from atoll import client
 from atoll.client.errors import Problem, problem_from
-from tests.client.double import Double, problem
+from tests.client.double import Chunks, Double, problem
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,23 @@ def test_an_answer_that_is_not_ours_is_a_problem_too(body: bytes) -> None:
 def test_retry_after_is_read() -> None:
     answer = httpx.Response(429, headers={"retry-after": "3"}, json={"code": "busy"})
     assert problem_from(429, answer.headers, answer.content).retry_after_s == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "key"), [("localhost:8000", None), ("ftp://x", None), ("http://x", "schl\u00fcssel")]
+)
+def test_what_cannot_be_an_address_or_a_key_is_said_at_once(url: str, key: str | None) -> None:
+    with pytest.raises(client.AtollError):
+        client.Atoll(url, key)
+
+
+def test_a_success_that_is_not_json_is_an_error_of_ours() -> None:
+    double = Double(httpx.Response(200, content=b"<html>"))
+    with double.client() as atoll, pytest.raises(client.AtollError, match="not JSON"):
+        atoll.languages()
+
+
+def test_an_event_that_is_not_json_is_too() -> None:
+    double = Double(httpx.Response(200, stream=Chunks(b"event: started\ndata: {\n\n")))
+    with double.client() as atoll, pytest.raises(client.AtollError, match="not JSON"):
+        list(atoll.run_stream("true"))

@@ -62,6 +62,13 @@ async def test_the_async_side_does_the_same() -> None:
     assert len(double.asked) == 2
 
 
+def test_attempts_do_not_multiply() -> None:
+    double = Double(httpx.ConnectError("refused"))
+    with double.client() as atoll, pytest.raises(Unreachable):
+        atoll.languages()
+    assert len(double.asked) == 4
+
+
 def test_nobody_listens() -> None:
     with (
         Atoll("http://127.0.0.1:9", retry=Retry(attempts=1)) as atoll,

@@ -161,6 +161,14 @@ async def test_big_transfers(asynchronous: AsyncAtoll, tmp_path: Path) -> None:
         assert (tmp_path / "back").read_bytes() == local.read_bytes()
 
 
+async def test_watching(asynchronous: AsyncAtoll) -> None:
+    async with await asynchronous.sandboxes.create() as box:
+        process = await box.processes.start("while :; do echo x > seen; sleep 0.1; done")
+        async with aclosing(box.files.watch()) as changes:
+            assert (await anext(changes)).path.endswith("seen")
+        await process.kill()
+
+
 def test_directories(box: Sandbox, tmp_path: Path) -> None:
     root = tmp_path / "from"
     (root / "deep" / "er").mkdir(parents=True)

@@ -36,6 +36,7 @@ from atoll.client.errors import (
 from atoll.client.model import (
     AuditEvent,
     BackendInfo,
+    Change,
     Event,
     Exit,
     FileInfo,
@@ -70,6 +71,7 @@ __all__ = [
     "BackendFault",
     "BackendInfo",
     "Busy",
+    "Change",
     "Code",
     "Command",
     "Conflict",

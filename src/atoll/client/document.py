@@ -1,5 +1,6 @@
 """Read JSON answers into typed values, tolerant of what a newer server adds."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import cast
 
@@ -13,6 +14,14 @@ class Document:
         if not isinstance(value, dict):
             raise AtollError(f"The server answered {type(value).__name__}, not an object.")
         self._fields = cast("Mapping[str, object]", value)
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> "Document":
+        """Read one from its text; nothing at all is an empty one."""
+        try:
+            return cls(json.loads(text or "{}"))
+        except ValueError as wrong:
+            raise AtollError(f"The server answered what is not JSON: {wrong}.") from wrong
 
     @property
     def fields(self) -> Mapping[str, object]:

@@ -162,6 +162,14 @@ class FileInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """Something happened to a path beneath a watched directory."""
+
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotInfo:
     """A frozen sandbox."""
 

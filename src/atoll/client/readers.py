@@ -1,11 +1,10 @@
 """From JSON answers to the values of `model`."""
 
 import base64
-import json
 
 from atoll.client import model
 from atoll.client.document import Document
-from atoll.client.errors import AtollError, problem_in
+from atoll.client.errors import problem_in
 from atoll.client.sse import ServerEvent
 
 LAST_EVENT = "exit"
@@ -57,7 +56,7 @@ def event(happened: ServerEvent) -> model.Event | None:
 
     Raises the `Problem` that a stream can end with.
     """
-    document = parsed(happened)
+    document = Document.parse(happened.data)
     if happened.name in {"stdout", "stderr"}:
         return output(happened, document)
     if happened.name == "started":
@@ -79,14 +78,6 @@ def output(happened: ServerEvent, document: Document) -> model.Output:
         position=happened.id,
         skipped=document.whole("skipped"),
     )
-
-
-def parsed(happened: ServerEvent) -> Document:
-    """The data of an event."""
-    try:
-        return Document(json.loads(happened.data))
-    except ValueError as wrong:
-        raise AtollError(f"The server sent an event that is not JSON: {wrong}") from wrong
 
 
 def sandbox(document: Document) -> model.SandboxInfo:
@@ -196,6 +187,11 @@ def event_page(document: Document) -> model.EventPage:
     """A piece of the audit log."""
     items = tuple(audit_event(each) for each in document.items("items"))
     return model.EventPage(items, document.text("next_cursor"))
+
+
+def change(document: Document) -> model.Change:
+    """Something that happened to a path."""
+    return model.Change(document.text("kind"), document.text("path"))
 
 
 def language(document: Document) -> model.LanguageInfo:

@@ -40,12 +40,12 @@ class Request:
         }
 
 
-def get(path: str, **query: Scalar | list[str]) -> Request:
+def get(path: str, /, **query: Scalar | list[str]) -> Request:
     """Read something."""
     return Request("GET", path, query=query, repeatable=True)
 
 
-def delete(path: str, **query: Scalar | list[str]) -> Request:
+def delete(path: str, /, **query: Scalar | list[str]) -> Request:
     """Remove something; doing it twice is fine."""
     return Request("DELETE", path, query=query, repeatable=True)
 

@@ -12,6 +12,7 @@ from atoll.client.aio.keys import AsyncKeys
 from atoll.client.aio.sandbox import AsyncSandboxes
 from atoll.client.aio.snapshots import AsyncSnapshots
 from atoll.client.aio.transport import AsyncTransport
+from atoll.client.document import Document
 from atoll.client.options import CodeOptions, OneShotOptions
 from atoll.client.request import get, post
 from atoll.client.retry import Retry
@@ -107,7 +108,7 @@ class AsyncAtoll:
         async with aclosing(stream) as events:
             async for happened in events:
                 if happened.name == "audit":
-                    yield readers.audit_event(readers.parsed(happened))
+                    yield readers.audit_event(Document.parse(happened.data))
 
     async def languages(self) -> list[model.LanguageInfo]:
         """The languages the server knows, and which of them it has."""

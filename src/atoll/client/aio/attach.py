@@ -54,7 +54,7 @@ class AsyncTerminal:
                 if isinstance(frame, bytes):
                     yield frame
                     continue
-                document = Document(json.loads(frame))
+                document = Document.parse(frame)
                 if document.text("type") == "exit":
                     self.exit = readers.leave(document)
                     return

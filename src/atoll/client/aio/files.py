@@ -9,6 +9,7 @@ from pathlib import Path
 from atoll.client import model, readers, trees
 from atoll.client.aio.drive import blocking, surely
 from atoll.client.aio.transport import AsyncTransport
+from atoll.client.document import Document
 from atoll.client.options import Content
 from atoll.client.request import Body, Request, below, get
 from atoll.client.spool import Progress, Spool, counted, pieces
@@ -99,6 +100,14 @@ class AsyncFiles:
         """Remove a file, an empty directory, or with `recursive` a whole tree."""
         query: dict[str, bool] = {"recursive": True} if recursive else {}
         await self._transport.send(Request("DELETE", self._url(path), query=query))
+
+    async def watch(self, path: str = ".") -> AsyncGenerator[model.Change, None]:
+        """What changes in a directory, from now on; it never ends by itself."""
+        stream = self._transport.events(get(f"{self._root}/watch", path=path), last="")
+        async with aclosing(stream) as events:
+            async for happened in events:
+                if happened.name == "change":
+                    yield readers.change(Document.parse(happened.data))
 
     async def upload_dir(
         self, local: Path, path: str = ".", *, progress: Progress | None = None

@@ -1,6 +1,5 @@
 """Send requests: retries, problems into exceptions, streams that resume."""
 
-import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -36,6 +35,10 @@ class AsyncTransport:
         retry: Retry | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise AtollError(f"{url!r} is no server's address: write http://… or https://…")
+        if api_key is not None and not api_key.isascii():
+            raise AtollError("The API key has characters that no key has.")
         self.url = url.rstrip("/")
         self.headers: Mapping[str, str] = {"X-API-Key": api_key} if api_key else {}
         self._retry = retry or Retry()
@@ -55,29 +58,17 @@ class AsyncTransport:
 
     async def send(self, request: Request) -> Response:
         """The whole answer of a success; a `Problem` or `Unreachable` otherwise."""
-        async with self.open(request) as response:
-            try:
-                await response.aread()
-            except httpx.TransportError as failed:
-                raise self._unreachable(failed, sent=True) from failed
-            return response
+        return await self._begin(request, whole=True)
 
     async def json(self, request: Request) -> Document:
         """A success's JSON object."""
-        attempt = 1
-        while True:
-            try:
-                response = await self.send(request)
-            except Unreachable as failed:
-                await self._wait_or_raise(failed, attempt, request)
-                attempt += 1
-            else:
-                return Document(json.loads(response.content or b"{}"))
+        response = await self.send(request)
+        return Document.parse(response.content)
 
     @asynccontextmanager
     async def open(self, request: Request) -> AsyncGenerator[Response, None]:
         """A success's answer, its body not yet read; tries again until the headers are there."""
-        response = await self._begin(request)
+        response = await self._begin(request, whole=False)
         try:
             yield response
         finally:
@@ -100,11 +91,11 @@ class AsyncTransport:
             return False
         return True
 
-    async def _begin(self, request: Request) -> Response:
+    async def _begin(self, request: Request, *, whole: bool) -> Response:
         attempt = 1
         while True:
             try:
-                return await self._try(request)
+                return await self._try(request, whole=whole)
             except AtollError as failed:
                 await self._wait_or_raise(failed, attempt, request)
             attempt += 1
@@ -115,7 +106,7 @@ class AsyncTransport:
             raise failed
         await sleep(wait_s)
 
-    async def _try(self, request: Request) -> Response:
+    async def _try(self, request: Request, *, whole: bool) -> Response:
         outgoing = self._http.build_request(
             request.method,
             request.path,
@@ -127,15 +118,16 @@ class AsyncTransport:
         )
         try:
             response = await self._http.send(outgoing, stream=True)
-            if response.is_success:
-                return response
-            try:
-                body = await response.aread()
-            finally:
-                await response.aclose()
+            if whole or not response.is_success:
+                try:
+                    await response.aread()
+                finally:
+                    await response.aclose()
         except httpx.TransportError as failed:
             raise self._unreachable(failed, sent=not isinstance(failed, _NEVER_SENT)) from failed
-        raise problem_from(response.status_code, response.headers, body)
+        if not response.is_success:
+            raise problem_from(response.status_code, response.headers, response.content)
+        return response
 
     def _unreachable(self, failed: httpx.TransportError, *, sent: bool) -> Unreachable:
         reason = (str(failed) or type(failed).__name__).removesuffix(".")

@@ -15,6 +15,7 @@ from atoll.client.sync.keys import Keys
 from atoll.client.sync.sandbox import Sandboxes
 from atoll.client.sync.snapshots import Snapshots
 from atoll.client.sync.transport import Transport
+from atoll.client.document import Document
 from atoll.client.options import CodeOptions, OneShotOptions
 from atoll.client.request import get, post
 from atoll.client.retry import Retry
@@ -110,7 +111,7 @@ class Atoll:
         with closing(stream) as events:
             for happened in events:
                 if happened.name == "audit":
-                    yield readers.audit_event(readers.parsed(happened))
+                    yield readers.audit_event(Document.parse(happened.data))
 
     def languages(self) -> list[model.LanguageInfo]:
         """The languages the server knows, and which of them it has."""

@@ -57,7 +57,7 @@ class Terminal:
                 if isinstance(frame, bytes):
                     yield frame
                     continue
-                document = Document(json.loads(frame))
+                document = Document.parse(frame)
                 if document.text("type") == "exit":
                     self.exit = readers.leave(document)
                     return

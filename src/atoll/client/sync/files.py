@@ -12,6 +12,7 @@ from pathlib import Path
 from atoll.client import model, readers, trees
 from atoll.client.sync.drive import blocking, surely
 from atoll.client.sync.transport import Transport
+from atoll.client.document import Document
 from atoll.client.options import Content
 from atoll.client.request import Body, Request, below, get
 from atoll.client.spool import Progress, Spool, counted, pieces
@@ -102,6 +103,14 @@ class Files:
         """Remove a file, an empty directory, or with `recursive` a whole tree."""
         query: dict[str, bool] = {"recursive": True} if recursive else {}
         self._transport.send(Request("DELETE", self._url(path), query=query))
+
+    def watch(self, path: str = ".") -> Generator[model.Change, None]:
+        """What changes in a directory, from now on; it never ends by itself."""
+        stream = self._transport.events(get(f"{self._root}/watch", path=path), last="")
+        with closing(stream) as events:
+            for happened in events:
+                if happened.name == "change":
+                    yield readers.change(Document.parse(happened.data))
 
     def upload_dir(
         self, local: Path, path: str = ".", *, progress: Progress | None = None

@@ -3,7 +3,6 @@
 # ruff: noqa: C416, I001, RUF100, UP028
 """Send requests: retries, problems into exceptions, streams that resume."""
 
-import json
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -39,6 +38,10 @@ class Transport:
         retry: Retry | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise AtollError(f"{url!r} is no server's address: write http://… or https://…")
+        if api_key is not None and not api_key.isascii():
+            raise AtollError("The API key has characters that no key has.")
         self.url = url.rstrip("/")
         self.headers: Mapping[str, str] = {"X-API-Key": api_key} if api_key else {}
         self._retry = retry or Retry()
@@ -58,29 +61,17 @@ class Transport:
 
     def send(self, request: Request) -> Response:
         """The whole answer of a success; a `Problem` or `Unreachable` otherwise."""
-        with self.open(request) as response:
-            try:
-                response.read()
-            except httpx.TransportError as failed:
-                raise self._unreachable(failed, sent=True) from failed
-            return response
+        return self._begin(request, whole=True)
 
     def json(self, request: Request) -> Document:
         """A success's JSON object."""
-        attempt = 1
-        while True:
-            try:
-                response = self.send(request)
-            except Unreachable as failed:
-                self._wait_or_raise(failed, attempt, request)
-                attempt += 1
-            else:
-                return Document(json.loads(response.content or b"{}"))
+        response = self.send(request)
+        return Document.parse(response.content)
 
     @contextmanager
     def open(self, request: Request) -> Generator[Response, None]:
         """A success's answer, its body not yet read; tries again until the headers are there."""
-        response = self._begin(request)
+        response = self._begin(request, whole=False)
         try:
             yield response
         finally:
@@ -103,11 +94,11 @@ class Transport:
             return False
         return True
 
-    def _begin(self, request: Request) -> Response:
+    def _begin(self, request: Request, *, whole: bool) -> Response:
         attempt = 1
         while True:
             try:
-                return self._try(request)
+                return self._try(request, whole=whole)
             except AtollError as failed:
                 self._wait_or_raise(failed, attempt, request)
             attempt += 1
@@ -118,7 +109,7 @@ class Transport:
             raise failed
         sleep(wait_s)
 
-    def _try(self, request: Request) -> Response:
+    def _try(self, request: Request, *, whole: bool) -> Response:
         outgoing = self._http.build_request(
             request.method,
             request.path,
@@ -130,15 +121,16 @@ class Transport:
         )
         try:
             response = self._http.send(outgoing, stream=True)
-            if response.is_success:
-                return response
-            try:
-                body = response.read()
-            finally:
-                response.close()
+            if whole or not response.is_success:
+                try:
+                    response.read()
+                finally:
+                    response.close()
         except httpx.TransportError as failed:
             raise self._unreachable(failed, sent=not isinstance(failed, _NEVER_SENT)) from failed
-        raise problem_from(response.status_code, response.headers, body)
+        if not response.is_success:
+            raise problem_from(response.status_code, response.headers, response.content)
+        return response
 
     def _unreachable(self, failed: httpx.TransportError, *, sent: bool) -> Unreachable:
         reason = (str(failed) or type(failed).__name__).removesuffix(".")
