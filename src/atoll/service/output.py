@@ -194,7 +194,8 @@ class OutputLog:
             self._segment_size = await to_thread.run_sync(work)
         except OSError as error:
             # The process goes on; its readers will see that these bytes were skipped.
-            _log.warning("output not written", path=str(path), error=str(error))
+            if not self.finished:
+                _log.warning("output not written", path=str(path), error=str(error))
 
     def _forget(self) -> None:
         """Let go of written bytes, but for a tail (longer while somebody follows)."""

@@ -75,11 +75,14 @@ class Sandboxes:
         return record
 
     async def get(self, caller: Caller, sandbox: str) -> SandboxRecord:
-        """The record, also of a destroyed one (by id). `NotFound`."""
-        record = await self._store.get_sandbox(caller.tenant, sandbox)
-        if record is None:
-            raise NotFound("sandbox", sandbox)
-        return self._as_known(record)
+        """The record, also of a destroyed one (by id). `NotFound`.
+
+        Of one that is open here it is the keeper's own, which every change goes through.
+        """
+        held = self._keeper.held(sandbox)
+        if held is not None and held.record.tenant == caller.tenant:
+            return self._as_known(held.record)
+        return await self._read(caller, sandbox)
 
     async def list(
         self,
@@ -99,9 +102,11 @@ class Sandboxes:
     async def update(self, caller: Caller, sandbox: str, change: ChangeSandbox) -> SandboxRecord:
         """Rename, relabel, set the idle timeout or the lease. `Conflict`, `PreconditionFailed`."""
         check_change(change)
-        record = await self._living(caller, sandbox)
+        record = await self._read(caller, sandbox)
         with self._audited("sandbox.update", caller, record.id):
             for _ in range(_TRIES):
+                if record.state in TERMINAL:
+                    raise await self._endings.gone(record)
                 if change.if_version not in {None, record.version}:
                     raise PreconditionFailed(
                         f"Sandbox {record.id} is at version {record.version}, "
@@ -110,7 +115,7 @@ class Sandboxes:
                 try:
                     changed = await self._store.save_sandbox(self._changed(record, change))
                 except PreconditionFailed:
-                    record = await self._living(caller, record.id)
+                    record = await self._read(caller, record.id)
                     continue
                 self._keeper.renew(changed)
                 self._keeper.expiries.track(changed, self._keeper.touches.last(changed.id, 0.0))
@@ -119,11 +124,7 @@ class Sandboxes:
 
     async def destroy(self, caller: Caller, sandbox: str) -> SandboxRecord:
         """End it and remove its files. Idempotent: a second call returns the same record."""
-        held = self._keeper.peek(sandbox)
-        if held is not None and held.record.tenant == caller.tenant:
-            record = held.record
-        else:
-            record = await self.get(caller, sandbox)
+        record = await self.get(caller, sandbox)
         with self._audited("sandbox.destroy", caller, record.id):
             return await self._endings.end(
                 record, by="client", detail=f"Destroyed by {caller.actor}."
@@ -212,6 +213,12 @@ class Sandboxes:
     def on_destroyed(self, act: Callable[[str], Awaitable[None]]) -> None:
         """Have something done with the id of each sandbox that is destroyed."""
         self._endings.on_destroyed(act)
+
+    async def _read(self, caller: Caller, sandbox: str) -> SandboxRecord:
+        record = await self._store.get_sandbox(caller.tenant, sandbox)
+        if record is None:
+            raise NotFound("sandbox", sandbox)
+        return self._as_known(record)
 
     async def _opened(self, record: SandboxRecord) -> Held:
         try:
