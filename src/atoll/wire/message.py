@@ -15,6 +15,7 @@ from typing import Any, cast
 HEADER_MAX = 128 * 1024
 MESSAGE_MAX = 160 * 1024
 FDS_MAX = 16
+_PEEK = socket.MSG_PEEK | socket.MSG_TRUNC
 _LENGTH = struct.Struct(">I")
 
 Header = dict[str, Any]
@@ -59,9 +60,12 @@ def send(sock: socket.socket, header: Header, blob: bytes = b"", fds: tuple[int,
 
 def receive(sock: socket.socket) -> tuple[Header, bytes, list[int]] | None:
     """Receive one message, None at end of file. The caller owns the descriptors."""
-    data, fds, flags, _ = socket.recv_fds(sock, MESSAGE_MAX, FDS_MAX, socket.MSG_CMSG_CLOEXEC)
-    if not data:
+    size = sock.recv_into(bytearray(1), 1, _PEEK)
+    if size == 0:
         return None
+    # A buffer for the longest message would cost the mapping of its pages each time.
+    size = min(size, MESSAGE_MAX)
+    data, fds, flags, _ = socket.recv_fds(sock, size, FDS_MAX, socket.MSG_CMSG_CLOEXEC)
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         raise BadMessage("message truncated")
     header, blob = decode(data)

@@ -24,6 +24,7 @@ INLINE_MAX = 24 * 1024
 START_S = 10.0
 DIE_S = 10.0
 _BACKLOG_MAX = 64
+_REPORT_MAX = 8192
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/atoll/bin",
     "HOME": "/home/user",
@@ -219,7 +220,7 @@ class NamespaceSandbox:
             with _memory(header, blob) as (inline, fds):
                 self._send_whole(standby.sock, header, inline, fds)
             with anyio.fail_after(START_S):
-                raw = await self._loop.sock_recv(standby.sock, message.MESSAGE_MAX)
+                raw = await self._loop.sock_recv(standby.sock, _REPORT_MAX)
             if raw:
                 raise self._refusal(spec, _json(raw))
         except TimeoutError as error:
