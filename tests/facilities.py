@@ -161,6 +161,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "landlock": _landlock,
     "ipv6": _ipv6,
     "kvm": _kvm,
+    "modules": lambda: "" if Path("/proc/modules").exists() else "a kernel without modules",
     "docker": _docker,
     "deno": _deno,
     "postgres": _postgres,
