@@ -182,6 +182,13 @@ def stale(hierarchy: Hierarchy) -> list[str]:
     return sorted(names)
 
 
+def retire(hierarchy: Hierarchy) -> None:
+    """Remove what `detect` made, when nothing is in it any more."""
+    for base in set(hierarchy.bases.values()):
+        with contextlib.suppress(OSError):
+            base.rmdir()
+
+
 def _put(path: str, value: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:

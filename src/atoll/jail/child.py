@@ -76,13 +76,12 @@ def lower(what: int, soft: int, hard: int | None = None) -> None:
     resource.setrlimit(what, (min(soft, hard), hard))
 
 
-def run(
-    request: dict[str, Any], fds: list[int], seccomp: bytes, cover: mounts.Cover
-) -> NoReturn:
+def run(request: dict[str, Any], fds: list[int], seccomp: bytes, cover: mounts.Cover) -> NoReturn:
     """Become the init of a sandbox.
 
-    `fds` are control, standby, stdin, stdout, stderr, and one per cgroup. The standby is the socket on which a warm interpreter waits, with those standard streams;
-    without `standby` in the request there are only control and cgroups.
+    `fds` are control, standby, stdin, stdout, stderr, and one per cgroup. The standby is the
+    socket on which a warm interpreter waits, with those standard streams; without `standby` in
+    the request there are only control and cgroups.
     """
     control = socket.socket(fileno=fds[0])
     try:

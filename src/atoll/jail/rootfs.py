@@ -78,6 +78,11 @@ def _skeleton(root: str) -> None:
             os.mkdir(f"{root}/{name}")
     for name in DEVICES:
         os.close(os.open(f"{root}/dev/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+    for name, target in (
+        ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx"),
+    ):  # fmt: skip
+        os.symlink(target, f"{root}/dev/{name}")
     _etc(f"{root}/etc")
 
 
@@ -137,8 +142,3 @@ def _copy(source: str, target: str) -> str:
 def _devices(dev: str) -> None:
     for name in DEVICES:
         sys_.mount(f"/dev/{name}", f"{dev}/{name}", None, sys_.MS_BIND)
-    for name, target in (
-        ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx"),
-    ):  # fmt: skip
-        os.symlink(target, f"{dev}/{name}")

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from atoll.backends.namespace import facts
 from atoll.backends.namespace.disk import Disk, Stack
 from atoll.backends.namespace.opening import opened
-from atoll.backends.namespace.quota import watch_disk
+from atoll.backends.namespace.quota import watch_disks
 from atoll.backends.namespace.sandbox import NamespaceSandbox
 from atoll.core.errors import AtollError, BackendFault, Conflict, NotFound, Unavailable, Unsupported
 from atoll.core.model import BackendReport, Isolation, SandboxSpec
@@ -66,6 +66,7 @@ class NamespaceBackend:
         self._launching = anyio.Lock()
         self._layers = anyio.Lock()
         self._open: dict[str, NamespaceSandbox | None] = {}
+        self._kept: dict[str, tuple[NamespaceSandbox, str]] = {}
         self._report: BackendReport | None = None
 
     async def __aenter__(self) -> Self:
@@ -76,6 +77,7 @@ class NamespaceBackend:
             raise Unavailable(f"{self._root} cannot be used: {error.strerror}.") from error
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
+        self._tasks.start_soon(watch_disks, self._disk, self._kept.values)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -84,6 +86,8 @@ class NamespaceBackend:
             await self._tasks.__aexit__(None, None, None)
             self._tasks = None
         self._slots.clear()
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(cgroups.retire, self._hierarchy)
 
     # zygotes
     async def _zygote(self, preload: tuple[str, ...], *, kept: bool) -> Zygote:
@@ -160,25 +164,14 @@ class NamespaceBackend:
             stack = await self._stack(spec) if kept else None
             async with opened(spec, zygote, self._hierarchy, stack) as sandbox:
                 self._open[spec.id] = sandbox
-                with self._watched(sandbox, stack):
-                    yield sandbox
+                if stack is not None:
+                    self._kept[spec.id] = (sandbox, stack.upper)
+                yield sandbox
         finally:
             del self._open[spec.id]
+            self._kept.pop(spec.id, None)
             if spec.base is not None and not spec.persistent:
                 await self.destroy(spec.id)
-
-    @contextlib.contextmanager
-    def _watched(self, sandbox: NamespaceSandbox, stack: Stack | None) -> Generator[None]:
-        """Hold a kept sandbox to its disk limit, by a task that ends with the block."""
-        if stack is None or self._tasks is None:
-            yield
-            return
-        scope = anyio.CancelScope()
-        self._tasks.start_soon(watch_disk, sandbox, self._disk, stack.upper, scope)
-        try:
-            yield
-        finally:
-            scope.cancel()
 
     async def _stack(self, spec: SandboxSpec) -> Stack:
         async with self._layers:

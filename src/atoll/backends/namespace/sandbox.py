@@ -323,7 +323,7 @@ class NamespaceSandbox:
                 return QuotaExceeded("The files do not fit into the sandbox's disk.")
             return InvalidRequest(f"The files could not be written: {detail}.", field="files")
         if stage == "fork":
-            return Conflict(f"The sandbox has no room for another process: {detail}.")
+            return Conflict(f"The sandbox cannot start another process: {detail}.")
         word = spec.argv[0]
         if number in (errno.ENOENT, errno.ENOTDIR):
             return InvalidRequest(f"There is no program {word!r} in the sandbox.", field="argv")
