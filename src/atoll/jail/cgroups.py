@@ -96,8 +96,7 @@ class Group:
         entry = "tasks" if self._hierarchy.version == 1 else "cgroup.procs"
         try:
             for path in dict.fromkeys(self._paths.values()):
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(path, 0o755)
+                _make(path)
             for controller, name, value in self._settings(limits):
                 _put(f"{self._paths[controller]}/{name}", value)
             for path in dict.fromkeys(self._paths.values()):
@@ -187,6 +186,15 @@ def retire(hierarchy: Hierarchy) -> None:
     for base in set(hierarchy.bases.values()):
         with contextlib.suppress(OSError):
             base.rmdir()
+
+
+def _make(path: str) -> None:
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        return
+    except FileNotFoundError:  # somebody has tidied up above us
+        os.makedirs(path, 0o755, exist_ok=True)
 
 
 def _put(path: str, value: str) -> None:

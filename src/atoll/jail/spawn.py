@@ -1,5 +1,6 @@
 """The server's end of a zygote: start it, ask it for sandboxes, end it."""
 
+import asyncio
 import contextlib
 import errno
 import fcntl
@@ -20,7 +21,6 @@ from atoll.wire import message
 START_S = 20.0
 SPAWN_S = 10.0
 _HIGH_FD = 64
-_MESSAGE_MAX = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,11 @@ class Zygote:
     def __init__(self, control: socket.socket, pid: int, version: str) -> None:
         self._control = control
         self._pid = pid
-        self._lock = anyio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[str, asyncio.Future[int]] = {}
         self.python_version = version
         self.broken = ""
+        self._loop.add_reader(control.fileno(), self._readable)
 
     @property
     def pid(self) -> int:
@@ -56,18 +58,25 @@ class Zygote:
     async def spawn(self, request: message.Header, fds: tuple[int, ...]) -> int:
         """Fork a sandbox; the pidfd of its init, which the caller owns.
 
-        The zygote serves one request at a time, in under a millisecond. Raises `BackendFault`.
+        Shield it: who leaves before the answer leaves a sandbox that nobody holds. Raises
+        `BackendFault` when the zygote cannot, or does not answer in time.
         """
-        async with self._lock:
-            try:
-                with anyio.fail_after(SPAWN_S):
-                    await self._send(request, fds)
-                    return await self._answer(str(request["id"]))
-            except (OSError, TimeoutError, message.BadMessage) as error:
-                self.broken = f"{type(error).__name__}: {error}"
-                raise BackendFault(
-                    f"The zygote does not answer: {self.broken}", sandbox_id=str(request["id"])
-                ) from error
+        sandbox_id = str(request["id"])
+        if self.broken:
+            raise BackendFault(f"The zygote has ended: {self.broken}", sandbox_id=sandbox_id)
+        answer: asyncio.Future[int] = self._loop.create_future()
+        self._waiting[sandbox_id] = answer
+        try:
+            with anyio.fail_after(SPAWN_S):
+                await self._send(request, fds)
+                return await answer
+        except (OSError, TimeoutError, message.BadMessage) as error:
+            self._break(f"{type(error).__name__}: {error}")
+            raise BackendFault(
+                f"The zygote does not answer: {self.broken}", sandbox_id=sandbox_id
+            ) from error
+        finally:
+            self._waiting.pop(sandbox_id, None)
 
     async def _send(self, request: message.Header, fds: tuple[int, ...]) -> None:
         while True:
@@ -78,20 +87,41 @@ class Zygote:
             else:
                 return
 
-    async def _answer(self, sandbox_id: str) -> int:
-        while True:
-            header, fds = await _receive(self._control)
-            mine = header.get("id") == sandbox_id
-            if header.get("op") == "spawned" and len(fds) == 1 and mine:
-                return fds[0]
-            for fd in fds:
-                os.close(fd)
-            if header.get("op") == "refused" and mine:
-                raise BackendFault(
-                    f"A sandbox could not be forked: {header.get('detail')}", sandbox_id=sandbox_id
-                )
-            if header.get("op") == "fatal":
-                raise OSError(errno.ESRCH, str(header.get("detail")))
+    def _readable(self) -> None:
+        try:
+            received = message.receive(self._control)
+        except BlockingIOError:
+            return
+        except (OSError, message.BadMessage) as error:
+            self._break(str(error))
+            return
+        if received is None:
+            self._break("it has ended")
+            return
+        header, _, fds = received
+        answer = self._waiting.pop(str(header.get("id")), None)
+        operation, detail = header.get("op"), str(header.get("detail"))
+        if answer is not None and not answer.done():
+            if operation == "spawned" and len(fds) == 1:
+                answer.set_result(fds[0])
+                return
+            answer.set_exception(BackendFault(f"A sandbox could not be forked: {detail}"))
+        for fd in fds:
+            os.close(fd)
+        if operation == "fatal":
+            self._break(detail)
+
+    def _break(self, why: str) -> None:
+        self.broken = self.broken or why
+        self.close()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(BackendFault(f"The zygote has ended: {why}"))
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._control.fileno() >= 0:
+            self._loop.remove_reader(self._control.fileno())
 
 
 async def _receive(sock: socket.socket) -> tuple[message.Header, list[int]]:
@@ -124,9 +154,13 @@ async def launch(config: ZygoteConfig) -> AsyncGenerator[Zygote, None]:
         os.close(memory)
         os.close(errors_write)
     ours.setblocking(False)  # noqa: FBT003
+    zygote = None
     try:
-        yield await _ready(ours, pid, errors)
+        zygote = await _ready(ours, pid, errors)
+        yield zygote
     finally:
+        if zygote is not None:
+            zygote.close()
         os.close(errors)
         ours.close()
         with anyio.CancelScope(shield=True):

@@ -341,8 +341,7 @@ class NamespaceSandbox:
         if self._ended.done():
             return
         self._loop.remove_reader(self._control.fileno())
-        memory, _ = self.new_evidence()
-        if memory:
+        if self._ending is not ExitReason.CANCELLED and self.new_evidence()[0]:
             why, self._ending = "memory", ExitReason.MEMORY
         self._ended.set_result(why)
         fault = BackendFault(f"The sandbox has ended: {why}", sandbox_id=self.id)
