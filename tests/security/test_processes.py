@@ -1,0 +1,201 @@
+"""Other processes: the init, the workers, the server. What may be seen, signalled and traced."""
+
+import os
+
+import anyio
+import pytest
+
+from atoll.backends.namespace import NamespaceBackend
+from atoll.core.errors import AtollError
+from atoll.core.ports import Sandbox
+from atoll.testing.backend.running import eventually, fresh, program, read, run
+from tests.security.probe import attack, inside, outside
+
+pytestmark = [pytest.mark.anyio, pytest.mark.needs("userns")]
+
+
+async def test_no_descriptor_is_inherited(box: Sandbox) -> None:
+    """Neither by the warm interpreter nor by an exec'd program; a leak would be seen."""
+    probe = """
+import subprocess
+listing = "import os; names = os.listdir('/proc/self/fd'); " \\
+    "print(sorted(int(n) for n in names if os.path.lexists('/proc/self/fd/' + n)))"
+names = os.listdir("/proc/self/fd")
+mine = sorted(int(n) for n in names if os.path.lexists("/proc/self/fd/" + n))
+held = os.open("/dev/null", os.O_RDONLY)
+leak = subprocess.run(["/usr/bin/python3", "-c", listing], pass_fds=[held], capture_output=True)
+tell([mine, eval(leak.stdout) == [0, 1, 2, held]])
+"""
+    assert await inside(box, probe) == [[0, 1, 2], True]
+    listed = await run(box, program("ls", "/proc/self/fd"))
+    assert listed.stdout.split() == [b"0", b"1", b"2", b"3"]
+
+
+async def test_the_streams_are_pipes_and_nothing_else(box: Sandbox) -> None:
+    probe = "tell([os.readlink(f'/proc/self/fd/{n}').split(':')[0] for n in range(3)])"
+    assert await inside(box, probe) == ["pipe", "pipe", "pipe"]
+
+
+SEEN = """
+pids = sorted(int(n) for n in os.listdir("/proc") if n.isdigit())
+files = ("environ", "mem", "maps", "cmdline", "status", "root", "cwd", "exe", "fd", "ns/mnt")
+tell([pids, [attempt(os.stat, f"/proc/1/{n}") for n in files],
+      [attempt(os.stat, f"/proc/self/{n}") for n in files]])
+"""
+
+
+async def test_the_init_is_not_seen(box: Sandbox) -> None:
+    pids, init, own = await inside(box, SEEN)
+    assert len(pids) == 1
+    assert 1 not in pids
+    assert set(init) == {"ENOENT"}
+    assert set(own) == {"ok"}
+
+
+TRACE = """
+PTRACE_ATTACH, PTRACE_SEIZE, PTRACE_DETACH = 16, 0x4206, 17
+def traced(pid):
+    done = call({ptrace}, PTRACE_SEIZE, pid, 0, 0)
+    buffer = ctypes.create_string_buffer(64)
+    local = struct.pack("PN", ctypes.addressof(buffer), 64)
+    remote = struct.pack("PN", id(type), 64)
+    read = call({process_vm_readv}, pid, local, 1, remote, 1, 0)
+    fd = libc.syscall({pidfd_open}, pid, 0)
+    return [done, read, call({pidfd_getfd}, fd, 0, 0)]
+child = os.fork()
+if child == 0:
+    time.sleep(5)
+    os._exit(0)
+found = [traced(%s), traced(child)]
+os.kill(child, 9)
+tell(found)
+"""
+
+
+async def test_the_init_is_not_traced_or_read(box: Sandbox) -> None:
+    init, own = await inside(box, TRACE % "1")
+    assert init == ["EPERM", "EPERM", "EPERM"]
+    assert own == ["ok", "ok", "ok"]
+
+
+async def test_the_init_is_not_killed_or_stopped(box: Sandbox) -> None:
+    """Signals that the guest sends to pid 1 do nothing, or nothing bad."""
+    probe = """
+for number in range(1, 65):
+    if number not in (32, 33):
+        attempt(os.kill, 1, number)
+child = os.fork()
+if child == 0:
+    time.sleep(5)
+os.kill(child, 9)
+tell(os.WTERMSIG(os.waitpid(child, 0)[1]))
+"""
+    assert await inside(box, probe) == 9
+    await box.files.write("still", b"here")
+    assert await inside(box, "tell(attempt(text, '/workspace/still'))") == "here"
+
+
+LIMIT = """
+import resource as r
+names = [n for n in dir(r) if n.startswith("RLIMIT_")]
+def lowered(pid, name):
+    try:
+        r.prlimit(pid, getattr(r, name), (0, 0))
+    except (OSError, ValueError):
+        return "refused"
+    return "lowered"
+tell([sorted({lowered(1, n) for n in names}), lowered(0, "RLIMIT_CORE")])
+"""
+
+
+async def test_the_inits_limits_are_not_changed(box: Sandbox) -> None:
+    """With no descriptors or no processor time left, the init could not serve the client."""
+    assert await inside(box, LIMIT) == [["refused"], "lowered"]
+    await box.files.write("still", b"here")
+    assert await read(box.files, "still") == b"here"
+
+
+async def test_kill_everybody_spares_the_sandbox(box: Sandbox) -> None:
+    done = await run(box, program("sh", "-c", "sleep 30 & kill -9 -1; echo alive"))
+    assert done.exit.code != 0 or done.stdout == b"alive\n"
+    assert (await run(box, program("echo", "again"))).stdout == b"again\n"
+
+
+async def test_a_worker_that_is_stopped_or_killed_fails_clearly(one_shot: Sandbox) -> None:
+    """The guest may hit the client's file operation; the client hears of it."""
+    hunt = await one_shot.start(
+        program(
+            "python3", "-c",
+            "import os, time\nprint('on', flush=True)\nend = time.time() + 3\n"
+            "while time.time() < end:\n for pid in range(3, 400):\n"
+            "  if pid != os.getpid():\n   try: os.kill(pid, 9)\n   except OSError: pass",
+        )
+    )  # fmt: skip
+    failures = 0
+    for number in range(40):
+        try:
+            with anyio.fail_after(5):
+                await one_shot.files.write(f"f{number}", bytes(100_000))
+        except AtollError:
+            failures += 1
+    await hunt.signal(9)
+    await hunt.wait()
+    assert failures > 0
+    await one_shot.files.write("after", b"fine")
+    assert await read(one_shot.files, "after") == b"fine"
+
+
+async def test_the_server_and_other_sandboxes_are_not_named(
+    backend: NamespaceBackend, box: Sandbox
+) -> None:
+    """Every number that a process of the host may have: nobody is there."""
+    probe = """
+hits = []
+for pid in PIDS:
+    for act in (lambda: os.kill(pid, 0), lambda: os.getpgid(pid), lambda: os.stat(f"/proc/{pid}")):
+        if attempt(act) not in ("ESRCH", "ENOENT"):
+            hits.append(pid)
+tell(hits)
+"""
+    async with backend.open(fresh()) as other:
+        sleeper = await other.start(program("sleep", "20"))
+        pids = [n for name in os.listdir("/proc") if name.isdigit() and (n := int(name)) > 40]
+        text = f"PIDS = {pids!r}\n" + probe
+        assert await inside(box, text) == []
+        assert os.getpid() in await outside(text)
+        await sleeper.signal(9)
+
+
+async def test_nothing_survives_the_sandbox(backend: NamespaceBackend) -> None:
+    """Double forks, sessions, ignored signals: the end of the sandbox is the end of all."""
+    probe = """
+for number in (1, 2, 3, 13, 15):
+    signal.signal(number, signal.SIG_IGN)
+for _ in range(2):
+    if os.fork():
+        time.sleep(0.2)
+        tell(sorted(n for n in os.listdir("/proc") if n.isdigit()))
+        os._exit(0)
+    os.setsid()
+os.execv("/bin/sleep", ["sleep", "31.4159"])
+"""
+
+    def alive() -> int:
+        count = 0
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    with open(f"/proc/{name}/cmdline", "rb") as file:
+                        count += file.read() == b"sleep\x0031.4159\0"
+                except OSError:
+                    continue
+        return count
+
+    async with backend.open(fresh()) as box:
+        await attack(box, probe)
+        assert await anyio.to_thread.run_sync(alive) == 1
+
+    async def gone() -> bool:
+        return await anyio.to_thread.run_sync(alive) == 0
+
+    assert await eventually(gone)
