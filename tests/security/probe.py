@@ -49,11 +49,13 @@ REFUSED = ("EPERM", "ENOSYS")
 _NUMBERS = {
     "x86_64": {
         "clone": 56, "ptrace": 101, "unshare": 272, "setns": 308, "mount": 165, "umount2": 166,
-        "keyctl": 250, "process_vm_readv": 310, "open_by_handle_at": 304, "mknod": 133,
+        "keyctl": 250, "socket": 41, "ioctl": 16,
+        "process_vm_readv": 310, "open_by_handle_at": 304, "mknod": 133,
     },
     "aarch64": {
         "clone": 220, "ptrace": 117, "unshare": 97, "setns": 268, "mount": 40, "umount2": 39,
-        "keyctl": 219, "process_vm_readv": 270, "open_by_handle_at": 265, "mknod": 33,
+        "keyctl": 219, "socket": 198, "ioctl": 29,
+        "process_vm_readv": 270, "open_by_handle_at": 265, "mknod": 33,
     },
 }  # fmt: skip
 NUMBER = _NUMBERS.get(platform.machine(), {}) | {

@@ -1,6 +1,5 @@
 """/proc, /sys, /etc, /usr and the cgroup files: what is read there, and what is changed."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,8 @@ async def test_sys_is_not_there(box: Sandbox) -> None:
 
 WRITES = """
 places = ["/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sysrq-trigger",
-          "/proc/sys/kernel/ns_last_pid", "/proc/sys/vm/drop_caches", "/proc/sys/net/ipv4/ip_forward",
+          "/proc/sys/kernel/ns_last_pid", "/proc/sys/vm/drop_caches",
+          "/proc/sys/net/ipv4/ip_forward",
           "/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/random/boot_id"]
 tell([[p, attempt(os.open, p, os.O_WRONLY)] for p in places if os.path.exists(p)])
 """
@@ -77,7 +77,7 @@ async def test_no_sandbox_changes_the_programs(box: Sandbox) -> None:
     assert removed in NO
     assert allowed == ["ok", "ok", "ok"]
     assert not Path("/usr/bin/x").exists()
-    assert oct(os.stat("/dev/null").st_mode) == "0o20666"
+    assert oct(Path("/dev/null").stat().st_mode) == "0o20666"
 
 
 async def test_what_etc_becomes_is_not_the_hosts(box: Sandbox) -> None:
@@ -128,7 +128,8 @@ tell([os.WTERMSIG(status), os.WCOREDUMP(status), resource.getrlimit(resource.RLI
 ESCAPES = """
 import itertools
 roots = ["/..", "/../../..", "/proc/self/root/..", "/proc/1/root", "/proc/self/cwd/../..",
-         "/proc/self/task/%d/root/../.." % os.getpid(), "/dev/fd/../../..", "/proc/thread-self/root"]
+         "/proc/self/task/%d/root/../.." % os.getpid(), "/dev/fd/../../..",
+         "/proc/thread-self/root"]
 seen = {}
 for root in roots:
     try:

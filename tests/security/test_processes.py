@@ -1,6 +1,7 @@
 """Other processes: the init, the workers, the server. What may be seen, signalled and traced."""
 
 import os
+from pathlib import Path
 
 import anyio
 import pytest
@@ -185,10 +186,10 @@ os.execv("/bin/sleep", ["sleep", "31.4159"])
         for name in os.listdir("/proc"):
             if name.isdigit():
                 try:
-                    with open(f"/proc/{name}/cmdline", "rb") as file:
-                        count += file.read() == b"sleep\x0031.4159\0"
+                    said = Path(f"/proc/{name}/cmdline").read_bytes()
                 except OSError:
                     continue
+                count += said == b"sleep\x0031.4159\0"
         return count
 
     async with backend.open(fresh()) as box:
