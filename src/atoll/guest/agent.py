@@ -161,7 +161,8 @@ class Agent:
 
     def _watch_memory(self) -> None:
         """Where no cgroup bounds memory: end everything once the sum is over the limit."""
-        if anonymous_bytes() <= self._request["memory_poll_bytes"]:
+        limit = self._request["memory_poll_bytes"]
+        if held_bytes(limit) <= limit:
             return
         for program in list(self._programs.values()):
             program.memory = True
@@ -215,16 +216,45 @@ def _marked(mark: int) -> list[int]:
     return found
 
 
-def anonymous_bytes() -> int:
-    """Memory that the processes of this sandbox, without its init, hold for themselves alone."""
+def held_bytes(limit: int) -> int:
+    """Memory that the processes of this sandbox, without its init, hold.
+
+    Exact only when it may be over `limit`: then what they share is told from pages of files.
+    """
+    private = shared = 0
+    pids = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+    for name in pids:
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            fields = _text(f"/proc/{name}/statm").split()
+            private += (int(fields[1]) - int(fields[2])) * _PAGE
+            shared += int(fields[2]) * _PAGE
+    private += _detached_bytes()
+    if private > limit or private + shared <= limit:
+        return private
+    return private + sum(_shared_bytes(name) for name in pids)
+
+
+def _shared_bytes(pid: str) -> int:
+    """A process's part of shared memory: anonymous, of memfds, of System V."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        text = _text(f"/proc/{pid}/smaps_rollup")
+        return int(text.partition(b"Pss_Shmem:")[2].split(None, 1)[0]) * 1024
+    return 0
+
+
+def _detached_bytes() -> int:
+    """System V segments that no process has attached."""
     total = 0
-    for name in os.listdir("/proc"):
-        if name.isdigit() and name != "1":
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                with open(f"/proc/{name}/statm", "rb", buffering=0) as file:
-                    fields = file.read(256).split()
-                total += (int(fields[1]) - int(fields[2])) * _PAGE
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        for line in _text("/proc/sysvipc/shm").splitlines()[1:]:
+            fields = line.split()
+            total += int(fields[14]) if fields[6] == b"0" else 0
     return total
+
+
+def _text(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read(64 * 1024)
 
 
 def _disk_full() -> bool:

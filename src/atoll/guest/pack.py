@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Generator
 from typing import IO, Any, cast
 
+from atoll.guest import forward
 from atoll.wire import paths, stream
 
 Request = dict[str, Any]
@@ -42,24 +43,6 @@ class _Out:
         if self._held:
             self._duplex.send(self._held)
             self._held = bytearray()
-
-
-class _In:
-    """Blocks of any size, read as tarfile wants them."""
-
-    def __init__(self, duplex: stream.Duplex) -> None:
-        self._duplex = duplex
-        self._held = bytearray()
-
-    def read(self, size: int) -> bytes:
-        while len(self._held) < size:
-            part = self._duplex.read()
-            if not part:
-                break
-            self._held += part
-        data = bytes(self._held[:size])
-        del self._held[:size]
-        return data
 
 
 def pack(root: int, request: Request, duplex: stream.Duplex) -> Request:
@@ -161,14 +144,13 @@ def unpack(root: int, request: Request, duplex: stream.Duplex) -> Request:
     paths.make_parents(root, base)
     count = 0
     try:
-        with tarfile.open(
-            fileobj=cast("IO[bytes]", _In(duplex)), mode="r|*", bufsize=_BLOCK, errorlevel=1
-        ) as archive:
+        source = forward.Forward(forward.blocks(duplex.read))
+        with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r:", errorlevel=1) as archive:
             for member in archive:
                 count += 1
                 if count > ENTRIES_MAX:
                     raise BadArchive(f"more than {ENTRIES_MAX} entries")
-                _unpack_one(root, base, member, archive)
+                _unpack_one(root, base, member, source)
                 archive.members.clear()  # type: ignore[attr-defined]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         if isinstance(error, paths.BadPath):
@@ -194,7 +176,7 @@ def _inside(base: str, name: str, member: str) -> str:
     return path
 
 
-def _unpack_one(root: int, base: str, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+def _unpack_one(root: int, base: str, member: tarfile.TarInfo, source: forward.Forward) -> None:
     path = _inside(base, member.name, member.name)
     if member.isdir():
         _no_links(root, base, path)
@@ -211,16 +193,16 @@ def _unpack_one(root: int, base: str, member: tarfile.TarInfo, archive: tarfile.
     with paths.parent(root, path) as (directory, name):
         if member.isreg():
             _clear(directory, name)
-            _unpack_file(directory, name, member, archive)
+            _unpack_file(directory, name, member, source)
         elif member.issym():
             _check_link(base, path, member)
             _clear(directory, name)
             os.symlink(member.linkname, name, dir_fd=directory)
         elif member.islnk():
-            source = _inside(base, member.linkname, member.name)
-            _no_links(root, base, source)
+            linked = _inside(base, member.linkname, member.name)
+            _no_links(root, base, linked)
             _clear(directory, name)
-            with paths.parent(root, source) as (other, other_name):
+            with paths.parent(root, linked) as (other, other_name):
                 os.link(
                     other_name, name, src_dir_fd=other, dst_dir_fd=directory,
                     follow_symlinks=False,
@@ -262,16 +244,22 @@ def _clear(directory: int, name: str) -> None:
 
 
 def _unpack_file(
-    directory: int, name: str, member: tarfile.TarInfo, archive: tarfile.TarFile
+    directory: int, name: str, member: tarfile.TarInfo, source: forward.Forward
 ) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=directory)
     try:
-        body = archive.extractfile(member)
-        while body is not None and (part := body.read(_BLOCK)):
-            view = memoryview(part)
-            while view:
-                view = view[os.write(fd, view) :]
+        if member.issparse():
+            raise BadArchive(f"entry {member.name!r} is sparse")
+        source.seek(member.offset_data)
+        left = member.size
+        while left:
+            part = source.some(left)
+            if not part:
+                raise BadArchive(f"entry {member.name!r} is cut short")
+            left -= len(part)
+            while part:
+                part = part[os.write(fd, part) :]
         os.fchmod(fd, member.mode & 0o777)
         with contextlib.suppress(OSError, OverflowError, ValueError):
             os.utime(fd, (member.mtime, member.mtime))

@@ -66,8 +66,12 @@ _EPERM, _ENOSYS = 1, 38
 
 
 @functools.cache
-def program() -> bytes:
-    """The filter as `struct sock_filter[]`. Raises `Unavailable` without libseccomp."""
+def program(*, memory_bounded: bool = True) -> bytes:
+    """The filter as `struct sock_filter[]`. Raises `Unavailable` without libseccomp.
+
+    Where no cgroup bounds memory there is no memfd_create either: what is written to a memfd
+    and not mapped is in no process's account.
+    """
     try:
         import pyseccomp as sc  # noqa: PLC0415 (loads a shared library)
     except (ImportError, OSError, RuntimeError) as error:
@@ -77,10 +81,12 @@ def program() -> bytes:
         ) from error
     build: Any = sc.SyscallFilter(defaction=sc.ERRNO(_EPERM))
     absent = sc.ERRNO(_ENOSYS)
-    known = {number for name in ALLOWED if (number := _number(sc, name)) is not None}
+    names = [name for name in ALLOWED if memory_bounded or name != "memfd_create"]
+    known = {number for name in names if (number := _number(sc, name)) is not None}
     for number in sorted(known):
         build.add_rule(sc.ALLOW, number)
-    for number in {_number(sc, name) for name in ABSENT} | set(_RECENT) - known:
+    missing = ABSENT if memory_bounded else [*ABSENT, "memfd_create"]
+    for number in {_number(sc, name) for name in missing} | set(_RECENT) - known:
         if number is not None:
             build.add_rule(absent, number)
     allow = functools.partial(build.add_rule, sc.ALLOW)

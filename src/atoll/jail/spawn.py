@@ -29,13 +29,15 @@ class ZygoteConfig:
 
     `uid` is the unprivileged user it becomes when the server is root, None otherwise. `binds` are
     (host path, path in the image), read-only. `data` is a host directory that kept sandboxes live
-    in; zygotes for fresh ones have None and cannot name it.
+    in; zygotes for fresh ones have None and cannot name it. `memory_bounded` says that a cgroup
+    bounds memory; without one the guest has fewer kinds of it.
     """
 
     uid: int | None
     preload: tuple[str, ...] = ()
     binds: tuple[tuple[str, str], ...] = ()
     data: str | None = None
+    memory_bounded: bool = True
 
 
 class Zygote:
@@ -175,7 +177,7 @@ def _bundle(config: ZygoteConfig) -> int:
             "preload": list(config.preload),
             "binds": [list(pair) for pair in config.binds],
             "data": config.data,
-            "seccomp": seccomp.program().hex(),
+            "seccomp": seccomp.program(memory_bounded=config.memory_bounded).hex(),
         }
     )
 

@@ -84,13 +84,13 @@ class Duplex:
         return next(self._incoming, b"")
 
     def _exactly(self, size: int) -> bytes:
-        raw = bytearray()
-        while len(raw) < size:
-            part = self._sock.recv(size - len(raw))
+        raw = self._sock.recv(size, socket.MSG_WAITALL) if size else b""
+        while len(raw) < size:  # a signal may cut even a call that waits for all
+            part = self._sock.recv(size - len(raw), socket.MSG_WAITALL)
             if not part:
                 raise Cut
             raw += part
-        return bytes(raw)
+        return raw
 
     def _frames(self) -> Iterator[bytes]:
         while True:

@@ -108,6 +108,7 @@ class NamespaceBackend:
                 preload=preload,
                 binds=self._config.binds,
                 data=str(self._root) if kept else None,
+                memory_bounded=self._hierarchy.has("memory"),
             )
             answer = await self._tasks.start(self._hold, config)
             if isinstance(answer, AtollError):

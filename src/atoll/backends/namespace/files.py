@@ -52,10 +52,20 @@ class _Worker:
         self._agent = agent
         self._path = path
         self._loop = asyncio.get_running_loop()
-        self._held = bytearray()
+        self._queue: list[bytes] = []
+        self._queued = 0
 
     async def send(self, data: bytes) -> None:
-        view = memoryview(data)
+        """Queue data; it travels in frames as large as they may be."""
+        self._queue.append(data)
+        self._queued += len(data)
+        if self._queued >= stream.DATA_MAX:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        view = memoryview(b"".join(self._queue))
+        self._queue.clear()
+        self._queued = 0
         while view:
             part = view[: stream.DATA_MAX]
             view = view[len(part) :]
@@ -63,6 +73,7 @@ class _Worker:
             await self._send_all(part)
 
     async def finish_sending(self) -> None:
+        await self._flush()
         await self._send_all(stream.header(stream.END, 2) + b"{}")
 
     async def _send_all(self, data: bytes | memoryview) -> None:
@@ -84,18 +95,18 @@ class _Worker:
             return
 
     async def _exactly(self, size: int) -> bytes:
-        while len(self._held) < size:
-            with anyio.fail_after(SILENCE_S):
-                part = await self._loop.sock_recv(self._sock, max(size - len(self._held), 65536))
-            if not part:
-                raise BackendFault(
-                    "A file operation was interrupted inside the sandbox.",
-                    sandbox_id=self._agent.id,
-                )
-            self._held += part
-        data = bytes(self._held[:size])
-        del self._held[:size]
-        return data
+        raw = bytearray(size)
+        view = memoryview(raw)
+        with anyio.fail_after(SILENCE_S):
+            while view:
+                count = await self._loop.sock_recv_into(self._sock, view)
+                if count == 0:
+                    raise BackendFault(
+                        "A file operation was interrupted inside the sandbox.",
+                        sandbox_id=self._agent.id,
+                    )
+                view = view[count:]
+        return bytes(raw)
 
     def _failure(self, value: dict[str, Any]) -> AtollError:
         detail = str(value.get("detail"))[:500]
