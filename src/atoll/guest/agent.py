@@ -54,6 +54,7 @@ class Agent:
         self._jail = jail
         self._request = request
         self._programs: dict[int, _Program] = {}
+        self._strays = False
         self._wake, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def serve(self, standby: list[int] | None) -> None:
@@ -68,7 +69,7 @@ class Agent:
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         while True:
-            watching = self._request["memory_poll_bytes"] and self._programs
+            watching = self._request["memory_poll_bytes"] and (self._programs or self._strays)
             events = dict(poll.poll(_MEMORY_POLL_MS if watching else None))
             if watching:
                 self._watch_memory()
@@ -162,11 +163,14 @@ class Agent:
     def _watch_memory(self) -> None:
         """Where no cgroup bounds memory: end everything once the sum is over the limit."""
         limit = self._request["memory_poll_bytes"]
-        if held_bytes(limit) <= limit:
+        pids = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+        self._strays = bool(pids)
+        if held_bytes(pids, limit) <= limit:
             return
         for program in list(self._programs.values()):
             program.memory = True
             kill_marked(program.mark)
+        _send(-1, _SIGKILL)  # and what outlived the program that started it
 
 
 def _wait_for_program(fds: list[int], jail: start.Confinement) -> NoReturn:
@@ -216,13 +220,12 @@ def _marked(mark: int) -> list[int]:
     return found
 
 
-def held_bytes(limit: int) -> int:
-    """Memory that the processes of this sandbox, without its init, hold.
+def held_bytes(pids: list[str], limit: int) -> int:
+    """Memory that these processes hold.
 
     Exact only when it may be over `limit`: then what they share is told from pages of files.
     """
     private = shared = 0
-    pids = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
     for name in pids:
         with contextlib.suppress(OSError, IndexError, ValueError):
             fields = _text(f"/proc/{name}/statm").split()
