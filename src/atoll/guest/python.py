@@ -1,25 +1,40 @@
 """Run a Python program in the warm interpreter, so that it cannot tell it from `python3 …`.
 
 Understood are `python3 FILE args`, `python3 -c CODE args` and `python3 -m MODULE args`, with `-u`
-before them. Any other flag, any PYTHON… or locale variable, a directory or a zip file in place of
-a script: the real `python3` is exec'd instead, and nothing differs but the milliseconds.
+before them. Any other flag, any PYTHON… or locale variable, a virtual environment, packages in the
+user's home, a directory or a zip file in place of a script, code that does not compile, a file
+that shadows a module which is loaded here already: the real `python3` is exec'd instead, and
+nothing differs but the milliseconds.
+
+What a program can still notice: modules in `sys.modules` that it has not imported (and so a
+shadow of one that it only makes, or puts on `sys.path`, later), our frames beneath its own
+(`traceback.print_stack`, fifteen fewer levels of recursion), `/proc/self/cmdline`, the same hash
+seed in all forks of one zygote.
 """
 
 import _signal
+import _weakref
 import atexit
 import builtins
+import ctypes
 import gc
 import os
 import stat
 import sys
 import time
 import types
-from typing import Any, NamedTuple, NoReturn, cast
+from importlib.machinery import BuiltinImporter, SourceFileLoader
+from typing import Any, NamedTuple
 
 NAMES = frozenset({"python", "python3", "/usr/bin/python3", "/usr/bin/python", "/bin/python3"})
 _COLD = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_", "LANGUAGE", "OPENSSL_")
-_KNOWN = frozenset({"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "LC_CTYPE"})
+_KNOWN = frozenset({"PYTHONUNBUFFERED"})
 _LANG = "C.UTF-8"
+_USER_SITE = f".local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+_LATE_ORIGINS = (None, "built-in", "frozen")
+_PR_SET_NAME = 15
+_FLUSH_FAILED = 120
+_libc = ctypes.CDLL(None)
 
 
 class Call(NamedTuple):
@@ -29,6 +44,7 @@ class Call(NamedTuple):
     target: str
     args: tuple[str, ...]
     argv: tuple[str, ...]
+    python: str
 
 
 def recognise(argv: list[str], env: dict[str, str]) -> Call | None:
@@ -37,22 +53,43 @@ def recognise(argv: list[str], env: dict[str, str]) -> Call | None:
         return None
     if any(key.startswith(_COLD) and key not in _KNOWN for key in env):
         return None
-    if env.get("PYTHONUNBUFFERED", "1") != "1":
+    python = _found(argv[0], env)
+    if env.get("PYTHONUNBUFFERED", "1") != "1" or python not in NAMES:
         return None
+    if os.path.exists(os.path.join(env.get("HOME", "/"), _USER_SITE)):
+        return None
+    call = _parsed(argv, python)
+    if call is None or _shadows(os.path.dirname(call.target) if call.kind == "script" else ""):
+        return None
+    return call
+
+
+def _found(name: str, env: dict[str, str]) -> str:
+    """The file that an exec would run. A host without a plain `python` has it here."""
+    if "/" not in name:
+        for place in env.get("PATH", os.defpath).split(":"):
+            path = f"{place}/{name}"
+            if os.access(path, os.X_OK) and not os.path.isdir(path):
+                return path
+        return sys.executable
+    return name
+
+
+def _parsed(argv: list[str], python: str) -> Call | None:
     rest = argv[1:]
     if rest[:1] == ["-u"]:
         rest = rest[1:]
     if len(rest) >= 2 and rest[0] in ("-c", "-m"):
         kind = "command" if rest[0] == "-c" else "module"
-        return Call(kind, rest[1], tuple(rest[2:]), tuple(argv))
+        return Call(kind, rest[1], tuple(rest[2:]), tuple(argv), python)
     if rest and not rest[0].startswith("-") and _plain_script(rest[0]):
-        return Call("script", rest[0], tuple(rest[1:]), tuple(argv))
+        return Call("script", rest[0], tuple(rest[1:]), tuple(argv), python)
     return None
 
 
 def _plain_script(path: str) -> bool:
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if path.endswith(".pyc") or not stat.S_ISREG(os.stat(path).st_mode):
             return False
         with open(path, "rb") as file:
             return file.read(4) != b"PK\x03\x04"
@@ -60,31 +97,54 @@ def _plain_script(path: str) -> bool:
         return False
 
 
-def main(call: Call, env: dict[str, str]) -> NoReturn:
-    """Run the program and end the process as `python3` would."""
-    _freshen(env)
-    before = set(sys.modules)
-    module = types.ModuleType("__main__")
-    module.__builtins__ = builtins  # type: ignore[attr-defined]
-    module.__annotations__ = {}
-    sys.modules["__main__"] = module
-    sys.orig_argv[:] = call.argv
-    status = 0
+def _shadows(directory: str) -> bool:
+    """Whether a file there has the name of a loaded module that it would come before."""
     try:
-        _execute(call, module)
-    except BaseException as error:  # noqa: BLE001 (the guest's own, whatever it is)
-        status = _report(error)
-    os._exit(_finish(status, module, before))
+        names = os.listdir(os.path.realpath(directory) if directory else ".")
+    except OSError:
+        return True
+    for name in names:
+        loaded = sys.modules.get(name.partition(".")[0])
+        spec = getattr(loaded, "__spec__", None)
+        if spec is not None and spec.origin not in _LATE_ORIGINS:
+            return True
+    return False
 
 
-def _freshen(env: dict[str, str]) -> None:
+def main(call: Call, env: dict[str, str]) -> None:
+    """Run the program and end the process as `python3` would; returns when that must do it."""
+    code = None
+    if call.kind != "module":
+        try:
+            code = _compiled(call)
+        except (SyntaxError, ValueError, OSError, MemoryError, RecursionError, OverflowError):
+            return
+    _freshen(call, env)
+    before = set(sys.modules)
+    status = _report(_outcome(call, code))
+    os._exit(_finish(status, before))
+
+
+def _compiled(call: Call) -> types.CodeType:
+    if call.kind == "command":
+        return compile(call.target, "<string>", "exec", dont_inherit=True)
+    with open(call.target, "rb") as file:
+        text = file.read()
+    text.decode()  # `compile` lets in what a script must not hold
+    return compile(text, _absolute(call.target), "exec", dont_inherit=True)
+
+
+def _absolute(path: str) -> str:
+    """As Python does it: `.` and `..` stay."""
+    return path if path.startswith("/") else f"{os.getcwd()}/{path}"
+
+
+def _freshen(call: Call, env: dict[str, str]) -> None:
     """Nothing of the zygote's own shows: environment, modules, signal handlers, random state."""
     os.environ.clear()
     os.environ.update(env)
     if "TZ" in env:
         time.tzset()
-    if env.get("PYTHONDONTWRITEBYTECODE"):
-        sys.dont_write_bytecode = True
     for name in [name for name in sys.modules if name == "atoll" or name.startswith("atoll.")]:
         del sys.modules[name]
     sys.meta_path[:] = [one for one in sys.meta_path if type(one).__name__ != "AtollBundle"]
@@ -95,107 +155,185 @@ def _freshen(env: dict[str, str]) -> None:
         generator: Any = sys.modules.get(name)
         if generator is not None:
             generator.seed()
+    _libc.prctl(_PR_SET_NAME, os.path.basename(call.python).encode(), 0, 0, 0)
+    sys.executable = sys._base_executable = call.python  # type: ignore[attr-defined]  # noqa: SLF001
+    sys.orig_argv[:] = call.argv
 
 
-def _execute(call: Call, module: types.ModuleType) -> None:
+def _outcome(call: Call, code: types.CodeType | None) -> BaseException | None:
+    """Run the program to its last line; what it raised."""
+    try:
+        _execute(call, code)
+    except BaseException as error:  # noqa: BLE001 (the guest's own, whatever it is)
+        return _stripped(error)
+    return None
+
+
+def _execute(call: Call, code: types.CodeType | None) -> None:
+    module = sys.modules["__main__"] = types.ModuleType("__main__")
     space = module.__dict__
-    if call.kind == "command":
-        sys.argv[:] = ["-c", *call.args]
-        sys.path.insert(0, "")
-        exec(compile(call.target, "<string>", "exec", dont_inherit=True), space)  # noqa: S102
-    elif call.kind == "module":
+    space.update(__annotations__={}, __builtins__=builtins, __loader__=BuiltinImporter)
+    if code is None:
         sys.argv[:] = ["-m", *call.args]
         sys.path.insert(0, os.getcwd())
         import runpy  # noqa: PLC0415 (few programs are modules)
 
         runpy._run_module_as_main(call.target)  # type: ignore[attr-defined]  # noqa: SLF001
+        return
+    if call.kind == "command":
+        sys.argv[:] = ["-c", *call.args]
+        sys.path.insert(0, "")
     else:
-        path = os.path.abspath(call.target)
+        path = _absolute(call.target)
         sys.argv[:] = [call.target, *call.args]
-        sys.path.insert(0, os.path.dirname(os.path.realpath(call.target)))
-        space["__file__"] = path
-        space["__cached__"] = None
-        with open(path, "rb") as file:
-            text = file.read()
-        exec(compile(text, path, "exec", dont_inherit=True), space)  # noqa: S102
+        sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
+        space.update(__loader__=SourceFileLoader("__main__", path), __file__=path, __cached__=None)
+    exec(code, space)  # noqa: S102
 
 
-def _report(error: BaseException) -> int:
-    """Print what an uncaught exception prints, without our own frames; the exit status."""
-    if isinstance(error, SystemExit):
-        return _exit_status(error.code)
+def _stripped(error: BaseException) -> BaseException:
+    """The error, without our own frames in its traceback."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals is globals():
         trace = trace.tb_next
-    error.__traceback__ = trace
-    if isinstance(error, SyntaxError) and trace is None:
-        error = error.with_traceback(None)
+    return error.with_traceback(trace)
+
+
+def _report(error: BaseException | None) -> int:
+    """Print what an uncaught exception prints; the exit status, or minus the signal to die of."""
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):
+        return _exit_status(error.code)
+    trace = error.__traceback__
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
+    if not hasattr(sys, "excepthook"):
+        _say("sys.excepthook is missing\n")
+        sys.excepthook = sys.__excepthook__
+    failure: BaseException | None = None
     try:
         sys.excepthook(type(error), error, trace)
-    except SystemExit as inner:
-        return _exit_status(inner.code)
     except BaseException as inner:  # noqa: BLE001 (a broken hook of the guest's)
-        sys.stderr.write("Error in sys.excepthook:\n")
-        sys.__excepthook__(type(inner), inner, inner.__traceback__)
-        sys.stderr.write("\nOriginal exception was:\n")
+        failure = _stripped(inner)
+    if isinstance(failure, SystemExit):
+        return _exit_status(failure.code)
+    if failure is not None:
+        _say("Error in sys.excepthook:\n")
+        sys.__excepthook__(type(failure), failure, failure.__traceback__)
+        _say("\nOriginal exception was:\n")
         sys.__excepthook__(type(error), error, trace)
-    return -_signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    return -_signal.SIGINT if type(error) is KeyboardInterrupt else 1
 
 
 def _exit_status(code: object) -> int:
     if code is None:
         return 0
     if isinstance(code, int):
-        return code & 0xFF
-    _quietly(sys.stdout)
-    sys.stderr.write(f"{code}\n")
+        return int(code) & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
+    try:
+        text = str(code)
+        if getattr(sys, "stderr", None) is not None:
+            sys.stderr.write(text)
+        else:
+            _say(text)
+    except BaseException:  # noqa: BLE001, S110 (the guest's object, or its stderr)
+        pass
+    _say("\n")
     return 1
 
 
-def _finish(status: int, module: types.ModuleType, before: set[str]) -> int:
+def _say(text: str) -> None:
+    """Write to stderr; past a broken one, to the descriptor."""
+    try:
+        sys.stderr.write(text)
+    except BaseException:  # noqa: BLE001 (whatever the guest has put there)
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+
+
+def _finish(status: int, before: set[str]) -> int:
     """What the interpreter does at its end: threads, atexit, destructors, flushing."""
     threading: Any = sys.modules.get("threading")
     try:
         if threading is not None:
             threading._shutdown()  # noqa: SLF001
     except BaseException as error:  # noqa: BLE001 (ctrl-C while waiting for threads)
-        sys.unraisablehook(types.SimpleNamespace(  # pyright: ignore[reportArgumentType]
-            exc_type=type(error), exc_value=error, exc_traceback=error.__traceback__,
-            err_msg="Exception ignored in threading shutdown", object=None,
-        ))  # fmt: skip
+        _ignored(error, threading)
     atexit._run_exitfuncs()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    if not _quietly(sys.stdout):
-        status = status or 120
-    _forget(module, before)
-    _quietly(sys.stdout)
-    _quietly(sys.stderr)
+    flushed = _flushed()
+    _forget(before)
+    flushed = _flushed() and flushed
+    _libc.fflush(None)
     if status < 0:
         _signal.signal(-status, _signal.SIG_DFL)
         os.kill(os.getpid(), -status)
-    return status
+    return status if flushed else _FLUSH_FAILED
 
 
-def _forget(module: types.ModuleType, before: set[str]) -> None:
-    """Run the destructors of what the program's own modules hold."""
-    names = [name for name in list(sys.modules) if name not in before]
-    mine = [module, *(sys.modules[name] for name in names)]
-    for one in mine:
-        space = getattr(one, "__dict__", None)
-        if not isinstance(space, dict):
-            continue
-        for private in (True, False):
-            for key in [name for name in cast("dict[object, Any]", space) if isinstance(name, str)]:
-                if key.startswith("_") == private and key != "__builtins__":
-                    space[key] = None
+def _ignored(error: BaseException, source: object) -> None:
+    """Say that an exception is ignored, in the interpreter's way."""
+    kind, trace = type(error), _stripped(error).__traceback__
+    if sys.unraisablehook is sys.__unraisablehook__:
+        _say(f"Exception ignored in: {source!r}\n")
+        sys.__excepthook__(kind, error, trace)
+        return
+    hook: Any = sys.unraisablehook
+    hook(types.SimpleNamespace(
+        exc_type=kind, exc_value=error, exc_traceback=trace, err_msg=None, object=source,
+    ))  # fmt: skip
+
+
+def _flushed() -> bool:
+    """Flush stdout and stderr; False when one of them is broken."""
+    fine = True
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
+        try:
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
+        except BaseException as error:  # noqa: BLE001 (the guest's stream)
+            fine = False
+            if name == "stdout":
+                _ignored(error, stream)
+    return fine
+
+
+class _Sign:
+    """Sits in a module's namespace and dies with it."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _forget(before: set[str]) -> None:
+    """Run the destructors of what the program's own modules hold.
+
+    First nothing refers to the modules any more, so that destructors find their globals; then
+    those that something of the zygote's still refers to are emptied. That would break threads
+    which still run, and which the interpreter would have ended.
+    """
+    sys.last_type = sys.last_value = sys.last_traceback = None
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    signs: list[Any] = []
+    for name in [name for name in sys.modules if name == "__main__" or name not in before]:
+        module: Any = sys.modules.pop(name)
+        if isinstance(module, types.ModuleType):
+            sign = module.__dict__[" "] = _Sign()
+            signs.append(_weakref.ref(sign))
+            del sign
+        del module
     gc.collect()
+    kept = [sign for one in signs if (sign := one()) is not None]
+    if kept and len(sys._current_frames()) == 1:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        spaces: list[Any] = [one for one in gc.get_referrers(*kept) if isinstance(one, dict)]
+        for space in spaces:
+            if space.get(" ") in kept:
+                _empty(space)
+        spaces.clear()
+        gc.collect()
 
 
-def _quietly(stream: Any) -> bool:
-    """Flush; False when the stream is broken."""
-    try:
-        if stream is not None and not stream.closed:
-            stream.flush()
-    except (OSError, ValueError):
-        return False
-    return True
+def _empty(space: dict[Any, Any]) -> None:
+    """Set all names to None, private ones first, as the interpreter does."""
+    for private in (True, False):
+        for key in [name for name in space if isinstance(name, str) and name != "__builtins__"]:
+            if private <= (key[0:1] == "_" != key[1:2]):
+                space[key] = None

@@ -130,7 +130,7 @@ def become(request: Request, blob: bytes, extra: int | None, report: int) -> NoR
         call = None if request.get("tty") else python.recognise(request["argv"], request["env"])
         if call is not None:
             os.close(report)
-            python.main(call, request["env"])
+            python.main(call, request["env"])  # returns when the code must run cold
         _exec(request["argv"], request["env"])
     except (OSError, paths.BadPath, ValueError) as error:
         number = getattr(error, "errno", None) or errno.EINVAL
