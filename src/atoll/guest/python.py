@@ -32,16 +32,32 @@ _KNOWN = frozenset({"PYTHONUNBUFFERED"})
 _LANG = "C.UTF-8"
 _USER_SITE = f".local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 _LATE_ORIGINS = (None, "built-in", "frozen")
+_SYSTEM = frozenset(
+    f"{place}/{part}" for place in ("/usr/local", "/usr", "") for part in ("sbin", "bin")
+)
+# What is installed in the image, where no sandbox can write.
+_INSTALLED = frozenset(
+    path
+    for place in _SYSTEM
+    for name in ("python", "python3")
+    if os.access(path := f"{place}/{name}", os.X_OK)
+)
 _PR_SET_NAME = 15
 _FLUSH_FAILED = 120
+_BLOCK = 64 * 1024
 _libc = ctypes.CDLL(None)
 
 
 class Call(NamedTuple):
-    """What to run: `kind` is `script`, `command` or `module`; `argv` is the whole command line."""
+    """What to run: `kind` is `script`, `command` or `module`; `argv` is the whole command line.
+
+    `source` is the code, `place` what comes first on `sys.path`, `python` the interpreter's path.
+    """
 
     kind: str
     target: str
+    source: str | bytes
+    place: str
     args: tuple[str, ...]
     argv: tuple[str, ...]
     python: str
@@ -59,9 +75,7 @@ def recognise(argv: list[str], env: dict[str, str]) -> Call | None:
     if os.path.exists(os.path.join(env.get("HOME", "/"), _USER_SITE)):
         return None
     call = _parsed(argv, python)
-    if call is None or _shadows(os.path.dirname(call.target) if call.kind == "script" else ""):
-        return None
-    return call
+    return None if call is None or _shadows(call.place or ".") else call
 
 
 def _found(name: str, env: dict[str, str]) -> str:
@@ -69,7 +83,10 @@ def _found(name: str, env: dict[str, str]) -> str:
     if "/" not in name:
         for place in env.get("PATH", os.defpath).split(":"):
             path = f"{place}/{name}"
-            if os.access(path, os.X_OK) and not os.path.isdir(path):
+            if place in _SYSTEM:
+                if path in _INSTALLED:
+                    return path
+            elif os.access(path, os.X_OK) and not os.path.isdir(path):
                 return path
         return sys.executable
     return name
@@ -80,27 +97,37 @@ def _parsed(argv: list[str], python: str) -> Call | None:
     if rest[:1] == ["-u"]:
         rest = rest[1:]
     if len(rest) >= 2 and rest[0] in ("-c", "-m"):
-        kind = "command" if rest[0] == "-c" else "module"
-        return Call(kind, rest[1], tuple(rest[2:]), tuple(argv), python)
-    if rest and not rest[0].startswith("-") and _plain_script(rest[0]):
-        return Call("script", rest[0], tuple(rest[1:]), tuple(argv), python)
-    return None
-
-
-def _plain_script(path: str) -> bool:
+        kind, place = ("command", "") if rest[0] == "-c" else ("module", os.getcwd())
+        return Call(kind, rest[1], rest[1], place, tuple(rest[2:]), tuple(argv), python)
+    if not rest or rest[0].startswith("-") or rest[0].endswith(".pyc"):
+        return None
     try:
-        if path.endswith(".pyc") or not stat.S_ISREG(os.stat(path).st_mode):
-            return False
-        with open(path, "rb") as file:
-            return file.read(4) != b"PK\x03\x04"
+        if not stat.S_ISREG(os.stat(rest[0]).st_mode):
+            return None
+        source = _content(rest[0])
+        place = os.path.dirname(os.path.realpath(rest[0]))
     except OSError:
-        return False
+        return None
+    if source.startswith(b"PK\x03\x04"):
+        return None
+    return Call("script", rest[0], source, place, tuple(rest[1:]), tuple(argv), python)
+
+
+def _content(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts: list[bytes] = []
+        while part := os.read(fd, _BLOCK):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
 
 
 def _shadows(directory: str) -> bool:
     """Whether a file there has the name of a loaded module that it would come before."""
     try:
-        names = os.listdir(os.path.realpath(directory) if directory else ".")
+        names = os.listdir(directory)
     except OSError:
         return True
     for name in names:
@@ -117,7 +144,7 @@ def main(call: Call, env: dict[str, str]) -> None:
     if call.kind != "module":
         try:
             code = _compiled(call)
-        except (SyntaxError, ValueError, OSError, MemoryError, RecursionError, OverflowError):
+        except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError):
             return
     _freshen(call, env)
     before = set(sys.modules)
@@ -126,12 +153,10 @@ def main(call: Call, env: dict[str, str]) -> None:
 
 
 def _compiled(call: Call) -> types.CodeType:
-    if call.kind == "command":
-        return compile(call.target, "<string>", "exec", dont_inherit=True)
-    with open(call.target, "rb") as file:
-        text = file.read()
-    text.decode()  # `compile` lets in what a script must not hold
-    return compile(text, _absolute(call.target), "exec", dont_inherit=True)
+    if isinstance(call.source, str):
+        return compile(call.source, "<string>", "exec", dont_inherit=True)
+    call.source.decode()  # `compile` lets in what a script must not hold
+    return compile(call.source, _absolute(call.target), "exec", dont_inherit=True)
 
 
 def _absolute(path: str) -> str:
@@ -141,8 +166,7 @@ def _absolute(path: str) -> str:
 
 def _freshen(call: Call, env: dict[str, str]) -> None:
     """Nothing of the zygote's own shows: environment, modules, signal handlers, random state."""
-    os.environ.clear()
-    os.environ.update(env)
+    _set_environment(env)
     if "TZ" in env:
         time.tzset()
     for name in [name for name in sys.modules if name == "atoll" or name.startswith("atoll.")]:
@@ -160,6 +184,21 @@ def _freshen(call: Call, env: dict[str, str]) -> None:
     sys.orig_argv[:] = call.argv
 
 
+def _set_environment(env: dict[str, str]) -> None:
+    """Change what differs, for C; Python's copy gets the order that an exec would give it."""
+    environ: Any = os.environ
+    held: dict[bytes, bytes] = environ._data  # noqa: SLF001
+    wanted = {os.fsencode(key): os.fsencode(value) for key, value in env.items()}
+    for key in held:
+        if key not in wanted:
+            os.unsetenv(key)
+    for key, value in wanted.items():
+        if held.get(key) != value:
+            os.putenv(key, value)
+    held.clear()
+    held.update(wanted)
+
+
 def _outcome(call: Call, code: types.CodeType | None) -> BaseException | None:
     """Run the program to its last line; what it raised."""
     try:
@@ -175,18 +214,15 @@ def _execute(call: Call, code: types.CodeType | None) -> None:
     space.update(__annotations__={}, __builtins__=builtins, __loader__=BuiltinImporter)
     if code is None:
         sys.argv[:] = ["-m", *call.args]
-        sys.path.insert(0, os.getcwd())
+        sys.path.insert(0, call.place)
         import runpy  # noqa: PLC0415 (few programs are modules)
 
         runpy._run_module_as_main(call.target)  # type: ignore[attr-defined]  # noqa: SLF001
         return
-    if call.kind == "command":
-        sys.argv[:] = ["-c", *call.args]
-        sys.path.insert(0, "")
-    else:
+    sys.path.insert(0, call.place)
+    sys.argv[:] = ["-c" if call.kind == "command" else call.target, *call.args]
+    if call.kind == "script":
         path = _absolute(call.target)
-        sys.argv[:] = [call.target, *call.args]
-        sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
         space.update(__loader__=SourceFileLoader("__main__", path), __file__=path, __cached__=None)
     exec(code, space)  # noqa: S102
 
