@@ -8,6 +8,7 @@ bytes the header tells.
 """
 
 import json
+import os
 import socket
 import struct
 from typing import Any, cast
@@ -17,6 +18,8 @@ MESSAGE_MAX = 160 * 1024
 FDS_MAX = 16
 _PEEK = socket.MSG_PEEK | socket.MSG_TRUNC
 _LENGTH = struct.Struct(">I")
+_FD = struct.Struct("i")
+_FDS_SPACE = socket.CMSG_LEN(FDS_MAX * _FD.size)
 
 Header = dict[str, Any]
 
@@ -65,8 +68,15 @@ def receive(sock: socket.socket) -> tuple[Header, bytes, list[int]] | None:
         return None
     # A buffer for the longest message would cost the mapping of its pages each time.
     size = min(size, MESSAGE_MAX)
-    data, fds, flags, _ = socket.recv_fds(sock, size, FDS_MAX, socket.MSG_CMSG_CLOEXEC)
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        raise BadMessage("message truncated")
-    header, blob = decode(data)
+    # Not `socket.recv_fds`, which ignores its flags: the descriptors would be inheritable.
+    data, extra, flags, _ = sock.recvmsg(size, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+    fds = [fd for *_, raw in extra for (fd,) in _FD.iter_unpack(raw[: len(raw) & -_FD.size])]
+    try:
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise BadMessage("message truncated")
+        header, blob = decode(data)
+    except BadMessage:
+        for fd in fds:
+            os.close(fd)
+        raise
     return header, blob, fds
