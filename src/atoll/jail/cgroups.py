@@ -137,10 +137,11 @@ class Group:
 
     def cpu_s(self) -> float | None:
         """Processor time of all that ever ran in here; None where nothing counts it."""
-        with contextlib.suppress(KeyError, OSError, ValueError):
+        with contextlib.suppress(KeyError, OSError, ValueError, IndexError):
             if self._hierarchy.version == 1:
                 return int(_get(f"{self._paths['cpuacct']}/cpuacct.usage")) / 1e9
-            return self._counter("cpu", "cpu.stat", "usage_usec") / 1e6
+            for path in self._paths.values():  # version 2 counts it in every group
+                return int(_get(f"{path}/cpu.stat").partition("usage_usec ")[2].split()[0]) / 1e6
         return None
 
     def peak_bytes(self) -> int:

@@ -162,8 +162,10 @@ class Disk:
                 value = json.load(file)
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise BackendFault(f"The record of {name} is damaged.", sandbox_id=name) from error
+        except ValueError:
+            value = None
+        if not _is_record(value, upper=kind == "boxes"):
+            raise BackendFault(f"The record of {name} is damaged.", sandbox_id=name)
         return cast("dict[str, Any]", value)
 
     def _save(self, kind: str, name: str, value: dict[str, object]) -> None:
@@ -172,6 +174,16 @@ class Disk:
         with open(temporary, "x", encoding="ascii") as file:
             json.dump(value, file)
         os.replace(temporary, path)
+
+
+def _is_record(value: Any, *, upper: bool) -> bool:
+    """Whether it names layers. What does not must not pass for a record that names none."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("layers"), list)  # pyright: ignore[reportUnknownMemberType]
+        and all(isinstance(name, str) for name in value["layers"])  # pyright: ignore[reportUnknownVariableType]
+        and (not upper or isinstance(value.get("upper"), str))  # pyright: ignore[reportUnknownMemberType]
+    )
 
 
 def erase(path: Path) -> None:
