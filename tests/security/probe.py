@@ -49,12 +49,12 @@ REFUSED = ("EPERM", "ENOSYS")
 _NUMBERS = {
     "x86_64": {
         "clone": 56, "ptrace": 101, "unshare": 272, "setns": 308, "mount": 165, "umount2": 166,
-        "keyctl": 250, "socket": 41, "ioctl": 16,
+        "keyctl": 250, "socket": 41, "ioctl": 16, "prctl": 157,
         "process_vm_readv": 310, "open_by_handle_at": 304, "mknod": 133,
     },
     "aarch64": {
         "clone": 220, "ptrace": 117, "unshare": 97, "setns": 268, "mount": 40, "umount2": 39,
-        "keyctl": 219, "socket": 198, "ioctl": 29,
+        "keyctl": 219, "socket": 198, "ioctl": 29, "prctl": 167,
         "process_vm_readv": 270, "open_by_handle_at": 265, "mknod": 33,
     },
 }  # fmt: skip

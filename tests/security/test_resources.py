@@ -299,6 +299,12 @@ WAYS = {
     "sleep": "time.sleep(60)",
     "deaf": DEAF + "time.sleep(60)",
     "double fork": DEAF + "os.fork() or os.setsid() or os.fork()\ntime.sleep(60)",
+    "not dumpable": "libc.prctl(4, 0)\nif os.fork() == 0:\n os.setsid()\ntime.sleep(60)",
+    "not dumpable, with high bits": """
+libc.syscall(ctypes.c_long({prctl}), ctypes.c_long(4 | 1 << 40), ctypes.c_long(0))
+os.fork()
+time.sleep(60)
+""",
     "busy": DEAF + "while True: pass",
     "stopped": "os.kill(os.getpid(), signal.SIGSTOP)",
 }

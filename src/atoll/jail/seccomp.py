@@ -29,7 +29,7 @@ membarrier memfd_create mincore mkdir mkdirat mknod mknodat mlock mlock2 mlockal
 mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedsend mq_unlink mremap mseal msgctl msgget
 msgrcv msgsnd msync munlock munlockall munmap name_to_handle_at nanosleep newfstatat open openat
 openat2 pause pidfd_getfd pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc pkey_free
-pkey_mprotect poll ppoll prctl pread64 preadv preadv2 process_mrelease process_vm_readv
+pkey_mprotect poll ppoll pread64 preadv preadv2 process_mrelease process_vm_readv
 process_vm_writev pselect6 ptrace pwrite64 pwritev pwritev2 read readahead readlink readlinkat
 readv recvfrom recvmmsg recvmsg remap_file_pages removexattr rename renameat renameat2
 restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn
@@ -61,6 +61,7 @@ _SOCK_TYPE = 0xF
 _UNIX_INET_INET6 = (1, 2, 10)
 _AF_NETLINK, _NETLINK_ROUTE = 16, 0
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_PR_SET_DUMPABLE = 4
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 _EPERM, _ENOSYS = 1, 38
 
@@ -99,6 +100,8 @@ def program(*, memory_bounded: bool = True) -> bytes:
     allow("prlimit64", sc.Arg(0, sc.MASKED_EQ, 0xFFFFFFFF, 0))
     for value in _PERSONALITIES:
         allow("personality", sc.Arg(0, sc.EQ, value))
+    for bit in range(32):  # every option but one: the init must go on seeing who carries a mark
+        allow("prctl", sc.Arg(0, sc.MASKED_EQ, 1 << bit, ~_PR_SET_DUMPABLE & 1 << bit))
     for mask, value in _all_but(_TIOCSTI, _TIOCLINUX):
         allow("ioctl", sc.Arg(1, sc.MASKED_EQ, mask, value))
     with tempfile.TemporaryFile() as file:
