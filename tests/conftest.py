@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
 from tests import facilities
 
@@ -74,6 +75,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     skips: dict[str, list[str]] = defaultdict(list)
     config.stash[_SKIPS] = skips
+    # Nothing is written beside the sources, and a busy machine is no failure.
+    settings.register_profile("atoll", database=None, deadline=None)
+    settings.load_profile("atoll")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,6 +1,7 @@
 """What is shipped to a bare python3 needs nothing but that python3."""
 
 import ast
+import contextlib
 import os
 import subprocess
 import sys
@@ -44,7 +45,9 @@ def test_everything_shipped_is_used() -> None:
 def interpreter(version: str) -> str | None:
     """A python3 of that version, of whoever has installed it."""
     home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = sorted(home.glob(f"versions/{version}.*/bin/python3"))
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        found += sorted(home.glob(f"versions/{version}.*/bin/python3"))
     found += [Path(place) / f"python{version}" for place in os.environ["PATH"].split(":")]
     return next((str(path) for path in found if os.access(path, os.X_OK)), None)
 

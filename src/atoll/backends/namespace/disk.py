@@ -190,10 +190,19 @@ def erase(path: Path) -> None:
     """Remove a tree whatever modes its directories have; what cannot go now goes next time."""
     with contextlib.suppress(OSError):
         if os.geteuid() != 0:
-            for directory, _, _ in os.walk(path, topdown=True):
-                with contextlib.suppress(OSError):
-                    os.chmod(directory, 0o700)
+            _open_up(path)
         shutil.rmtree(path)
+
+
+def _open_up(path: Path) -> None:
+    """Let the owner into every directory, each before it is listed."""
+    pending = [str(path)]
+    while pending:
+        directory = pending.pop()
+        with contextlib.suppress(OSError):
+            os.chmod(directory, 0o700)
+            with os.scandir(directory) as entries:
+                pending += [one.path for one in entries if one.is_dir(follow_symlinks=False)]
 
 
 def _sizes(path: str) -> Iterator[int]:
