@@ -52,7 +52,10 @@ INTERRUPTED = 130
 def _namespace(settings: Settings) -> Backend:
     return NamespaceBackend(
         NamespaceConfig(
-            data_dir=settings.data_dir, uid=settings.uid_base, preload=settings.preload_sets
+            data_dir=settings.data_dir,
+            uid=settings.uid_base,
+            preload=settings.preload_sets,
+            binds=language_table.beside(language_table.load()),
         )
     )
 

@@ -12,6 +12,7 @@ from typing import cast
 from atoll.core.languages import ARGS, ENTRY, Language
 
 HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+BESIDE = "/opt/atoll/bin"
 _SCRIPTS = "@scripts/"
 _NAME = re.compile(r"[a-z][a-z0-9_+#-]{0,31}")
 _REQUIRED = {"title", "entry", "argv", "version", "install"}
@@ -71,6 +72,19 @@ def locate(language: Language) -> Path | None:
         if hit is not None:
             return Path(hit)
     return None
+
+
+def beside(table: Mapping[str, Language]) -> tuple[tuple[str, str], ...]:
+    """Programs that came with Atoll's own environment: (host path, path in the host image) pairs.
+
+    The host image shows the host's /usr, which these are not in.
+    """
+    found: dict[str, str] = {}
+    for language in table.values():
+        place = locate(language)
+        if place is not None and str(place.parent) not in HOST_PATH.split(":"):
+            found[str(place.resolve())] = f"{BESIDE}/{place.name}"
+    return tuple(found.items())
 
 
 def _language(name: str, table: object, problems: list[str]) -> Language | None:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import struct
 import termios
+import time
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
@@ -53,7 +54,7 @@ class NamespaceProcess:
         self._spec = spec
         self._pid = pid
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
+        self._began = time.monotonic()
         self._output = Output(pipes, spec.output_bytes, self._over_output)
         self._tty = next(iter(pipes)) if spec.tty is not None else None
         self._stdin = stdin
@@ -111,7 +112,7 @@ class NamespaceProcess:
         """The agent has seen it end."""
         self._output.drain()
         usage = Usage(
-            wall_s=self._loop.time() - self._began,
+            wall_s=time.monotonic() - self._began,
             cpu_s=float(report["cpu_s"]),
             peak_memory_bytes=int(report["peak"]),
         )
@@ -137,7 +138,7 @@ class NamespaceProcess:
         """The sandbox has ended, and the program with it."""
         if not self._exit.done():
             self._output.drain()
-            usage = Usage(wall_s=self._loop.time() - self._began)
+            usage = Usage(wall_s=time.monotonic() - self._began)
             evidence = Evidence(verdict=self._verdict or reason)
             self._settle(judge(None, evidence, usage, truncated=self._output.truncated))
         self.close()
