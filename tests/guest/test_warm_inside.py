@@ -111,7 +111,7 @@ CASES: dict[str, str | Snippet] = {
     "s = socket.create_server(('127.0.0.1', 0))\nc = socket.create_connection(s.getsockname())\n"
     "print(s.accept()[0].getpeername()[0])\n",
     "sqlite": "import sqlite3\nc = sqlite3.connect('x.db')\nc.execute('create table t (a)')\n"
-    "c.execute('insert into t values (1)')\nc.commit()\nprint(list(c.execute('select * from t')))\n",
+    "c.execute('insert into t values (1)')\nc.commit()\nprint(list(c.execute('select 2')))\n",
     "decimal, fractions, dates": "import decimal, fractions, datetime\n"
     "print(decimal.Decimal(1) / 3, fractions.Fraction(1, 3), datetime.date(2020, 1, 1))\n",
     "unittest": Snippet(
