@@ -60,6 +60,8 @@ def build(root: str, config: dict[str, Any]) -> None:
         sys_.mount(data, f"{root}/mnt", None, sys_.MS_BIND)
         sys_.set_mount_flags(f"{root}/mnt", "nosuid", "nodev", recursive=False)
         _skeleton(f"{root}/{BASE}")
+        for source, target in binds:
+            make_place(source, f"{root}/{BASE}/{target.lstrip('/')}")
 
 
 def _skeleton(root: str) -> None:
