@@ -65,6 +65,20 @@ _ROUTES = (
 )
 
 
+_TAGS = {
+    "one-shots": "Code and commands in fresh sandboxes that are never used again.",
+    "sandboxes": "Sandboxes that keep their files.",
+    "processes": "Programs in them, in the foreground and in the background.",
+    "files": "What they read and write.",
+    "snapshots": "Frozen sandboxes, to begin others from.",
+    "audit": "Who did what.",
+    "catalog": "What there is on this server.",
+    "keys": "API keys, for admins.",
+    "session": "The admin's session.",
+    "probes": "For whoever watches the server.",
+}
+
+
 class Application(FastAPI):
     """FastAPI, describing also what routes read and write by themselves."""
 
@@ -79,9 +93,7 @@ def create_app(services: Services, settings: Settings) -> Application:
     """The native API. Serves as long as the services are open; opens nothing by itself."""
     front = _front(services, settings)
     app = Application(
-        title="Atoll",
-        version=version("atoll"),
-        summary="Runs untrusted code in isolated sandboxes.",
+        **_about(),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -97,10 +109,30 @@ def create_app(services: Services, settings: Settings) -> Application:
         },
     )
     app.state.front = front
-    for module in _ROUTES:
-        app.include_router(module.router)
+    _add_routes(app)
     app.mount(pages.ASSETS, pages.assets())
     return app
+
+
+def document() -> dict[str, Any]:
+    """The OpenAPI document of any server of this version, without a server."""
+    app = Application(**_about())
+    _add_routes(app)
+    return app.openapi()
+
+
+def _about() -> dict[str, Any]:
+    return {
+        "title": "Atoll",
+        "version": version("atoll"),
+        "summary": "Runs untrusted code in isolated sandboxes.",
+        "openapi_tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
+    }
+
+
+def _add_routes(app: Application) -> None:
+    for module in _ROUTES:
+        app.include_router(module.router)
 
 
 def _front(services: Services, settings: Settings) -> Front:

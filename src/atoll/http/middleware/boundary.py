@@ -4,9 +4,11 @@ import re
 import secrets
 from typing import cast
 
+import anyio
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
@@ -16,6 +18,9 @@ from atoll.http.errors import INTERNAL, Problem, problem_of, refusal
 REQUEST_ID = "atoll.request_id"
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _SERVER_ERROR = 500
+REQUEST_TIMEOUT = 408
+LINGER_S = 2.0
+LINGER_BYTES = 64 * 1024 * 1024
 
 
 def request_id(scope: Scope) -> str:
@@ -102,7 +107,11 @@ class Cut(Exception):
 async def answer(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a problem, also in place of a WebSocket's handshake."""
     if scope["type"] == "http":
-        await problem.response(request_id(scope))(scope, receive, send)
+        response = problem.response(request_id(scope))
+        if problem.headers.get("connection") == "close" and problem.status != REQUEST_TIMEOUT:
+            await _linger(response, receive, send)
+        else:
+            await response(scope, receive, send)
     elif "websocket.http.response" in scope.get("extensions", {}):
         response = problem.response(request_id(scope))
         await send(
@@ -115,6 +124,24 @@ async def answer(problem: Problem, scope: Scope, receive: Receive, send: Send) -
         await send({"type": "websocket.http.response.body", "body": bytes(response.body)})
     else:
         await send({"type": "websocket.close", "code": 1008, "reason": problem.detail[:100]})
+
+
+async def _linger(response: Response, receive: Receive, send: Send) -> None:
+    """Answer, then read on for a while before the connection is closed.
+
+    Closing it with unread input would reset it, and the client might never see the answer.
+    """
+    head = {"status": response.status_code, "headers": response.raw_headers}
+    await send({"type": "http.response.start", **head})
+    await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+    left = LINGER_BYTES
+    with anyio.move_on_after(LINGER_S):
+        while left > 0:
+            message = await receive()
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                break
+            left -= len(message.get("body", b""))
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _given_id(scope: Scope) -> str | None:

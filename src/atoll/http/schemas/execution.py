@@ -12,7 +12,6 @@ from atoll.http.schemas.words import (
     Env,
     GuestPath,
     IsolationName,
-    Plain,
     RequestModel,
     TextEncoding,
     Word,
@@ -131,8 +130,8 @@ class RunRequest(Program, Placement):
     model_config = ConfigDict(json_schema_extra={"examples": [{"argv": ["uname", "-a"]}]})
 
     argv: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=4096)] | None = None
-    command: Annotated[Plain, StringConstraints(min_length=1, max_length=128 * 1024)] | None = (
-        Field(default=None, description="A line for the shell.")
+    command: Annotated[Argument, StringConstraints(min_length=1)] | None = Field(
+        default=None, description="A line for the shell."
     )
 
     @model_validator(mode="after")

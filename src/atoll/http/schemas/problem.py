@@ -1,5 +1,7 @@
 """Errors, as they are described; `http.errors` writes them."""
 
+from pydantic import ConfigDict, Field
+
 from atoll.http.schemas.words import AnswerModel
 
 
@@ -11,7 +13,9 @@ class ProblemField(AnswerModel):
 
 
 class ProblemOut(AnswerModel):
-    """RFC 9457 problem details."""
+    """RFC 9457 problem details. `field` and `errors` are there where the request is at fault."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     type: str
     title: str
@@ -20,5 +24,5 @@ class ProblemOut(AnswerModel):
     instance: str
     code: str
     retryable: bool
-    field: str | None = None
-    errors: list[ProblemField] | None = None
+    field: str = ""
+    errors: list[ProblemField] = Field(default_factory=list[ProblemField])

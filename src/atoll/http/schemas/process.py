@@ -11,7 +11,6 @@ from atoll.http.schemas.words import (
     AnswerModel,
     Argument,
     GuestPath,
-    Plain,
     RequestModel,
     TextEncoding,
     Word,
@@ -34,8 +33,8 @@ class ExecRequest(Program):
     model_config = ConfigDict(json_schema_extra={"examples": [{"argv": ["ls", "-l"]}]})
 
     argv: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=4096)] | None = None
-    command: Annotated[Plain, StringConstraints(min_length=1, max_length=128 * 1024)] | None = (
-        Field(default=None, description="A line for the shell.")
+    command: Annotated[Argument, StringConstraints(min_length=1)] | None = Field(
+        default=None, description="A line for the shell."
     )
     language: Word | None = None
     code: Code | None = None
