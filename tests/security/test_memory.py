@@ -114,10 +114,10 @@ tell("left")
     spec = small(persistent=True)
     async with backend.open(spec) as box:
         assert await inside(box, probe % 160) == "left"
-        await anyio.sleep(0.7)
+        await anyio.sleep(0.7)  # waits on purpose: what was left behind grows meanwhile
         assert await inside(box, count) == 1
         assert await inside(box, probe % 16) == "left"
-        await anyio.sleep(0.7)
+        await anyio.sleep(0.7)  # waits on purpose: what was left behind grows meanwhile
         assert await inside(box, count) == 2
     await backend.destroy(spec.id)
 
