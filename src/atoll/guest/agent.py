@@ -223,26 +223,30 @@ def _marked(mark: int) -> list[int]:
 def held_bytes(pids: list[str], limit: int) -> int:
     """Memory that these processes hold.
 
-    Exact only when it may be over `limit`: then what they share is told from pages of files.
+    Exact only when it may be over `limit`: then a page that several share, as forks do, counts
+    once, and pages of files do not count.
     """
-    private = shared = 0
+    resident = _detached_bytes()
+    private: dict[str, int] = {}
     for name in pids:
         with contextlib.suppress(OSError, IndexError, ValueError):
             fields = _text(f"/proc/{name}/statm").split()
-            private += (int(fields[1]) - int(fields[2])) * _PAGE
-            shared += int(fields[2]) * _PAGE
-    private += _detached_bytes()
-    if private > limit or private + shared <= limit:
-        return private
-    return private + sum(_shared_bytes(name) for name in pids)
+            resident += int(fields[1]) * _PAGE
+            private[name] = (int(fields[1]) - int(fields[2])) * _PAGE
+    if resident <= limit:
+        return resident
+    return _detached_bytes() + sum(_share(name, most) for name, most in private.items())
 
 
-def _shared_bytes(pid: str) -> int:
-    """A process's part of shared memory: anonymous, of memfds, of System V."""
-    with contextlib.suppress(OSError, IndexError, ValueError):
+def _share(pid: str, private: int) -> int:
+    """A process's part of all memory that is no file's; `private` where nobody tells."""
+    try:
         text = _text(f"/proc/{pid}/smaps_rollup")
-        return int(text.partition(b"Pss_Shmem:")[2].split(None, 1)[0]) * 1024
-    return 0
+        return 1024 * sum(
+            int(text.partition(key)[2].split(None, 1)[0]) for key in (b"Pss_Anon:", b"Pss_Shmem:")
+        )
+    except (OSError, IndexError, ValueError):
+        return private
 
 
 def _detached_bytes() -> int:
