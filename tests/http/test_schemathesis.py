@@ -1,5 +1,6 @@
 """The description, taken at its word: no 5xx, no status or body that it does not mention."""
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -55,23 +58,50 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.terminate()
 
 
-API = schemathesis.openapi.from_dict(document())
+API: Any = schemathesis.openapi.from_dict(document())
+OPERATIONS = [found.ok() for found in API.get_all_operations()]
 
 
-@API.parametrize()
-@settings(
-    max_examples=12,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-def test_the_api_is_as_described(case: Any, server: str) -> None:
-    name = case.operation.definition.raw["operationId"]
-    parameters = case.path_parameters or {}
-    if name not in NOT_IN_THE_BOX and len(str(parameters.get("sandbox", ""))) % 2:
-        parameters["sandbox"] = "box"
-        if "pid" in parameters:
-            parameters["pid"] = 1
-    case.call_and_validate(base_url=server, checks=CHECKS, timeout=5)
+def _id(operation: Any) -> str:
+    return str(operation.definition.raw["operationId"])
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("operation", OPERATIONS, ids=_id)
+def test_the_api_is_as_described(operation: Any, mode: GenerationMode, server: str) -> None:
+    """Every answer is one that the description announces, also to what it does not allow."""
+
+    @settings(
+        max_examples=8,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: Any) -> None:
+        parameters = case.path_parameters or {}
+        if _id(operation) not in NOT_IN_THE_BOX and len(str(parameters.get("sandbox", ""))) % 2:
+            parameters["sandbox"] = "box"
+            if "pid" in parameters:
+                parameters["pid"] = 1
+        case.call_and_validate(base_url=server, checks=CHECKS, timeout=10)
+
+    # Operations without input have nothing that could be wrong.
+    with contextlib.suppress(Unsatisfiable):
+        check()
+
+
+def test_the_description_is_complete() -> None:
+    names = [_id(operation) for operation in OPERATIONS]
+    assert len(names) == len(set(names)) == 51
+    assert document()["openapi"] == "3.1.0"
+    for operation in OPERATIONS:
+        raw = operation.definition.raw
+        assert raw["summary"], raw
+        assert raw["description"], raw
+        assert raw["tags"], raw
+        good = [status for status in raw["responses"] if status < "300"]
+        assert good, raw
+        assert "422" in raw["responses"]

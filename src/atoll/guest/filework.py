@@ -29,7 +29,8 @@ _KINDS = {
     errno.ELOOP: "invalid", errno.EXDEV: "invalid", errno.EINVAL: "invalid",
     errno.ENAMETOOLONG: "invalid", errno.EEXIST: "conflict", errno.ENOTEMPTY: "conflict",
     errno.EROFS: "conflict", errno.EBUSY: "conflict", errno.EPERM: "conflict",
-    errno.EACCES: "conflict", errno.ETXTBSY: "conflict", errno.ENXIO: "invalid", errno.EIO: "invalid", errno.ESRCH: "not_found",
+    errno.EACCES: "conflict", errno.ETXTBSY: "conflict", errno.ENXIO: "invalid",
+    errno.EIO: "invalid", errno.ESRCH: "not_found",
     errno.ENOSPC: "quota", errno.EDQUOT: "quota", errno.EFBIG: "quota", errno.ENOMEM: "quota",
 }  # fmt: skip
 

@@ -90,7 +90,12 @@ def ref(model: type[BaseModel]) -> Json:
 
 def streaming(*events: str) -> dict[int, Json]:
     """The answer of a route that streams events of these names."""
-    schema = {"type": "string", "description": f"Events: {', '.join(events)}."}
+    text = {"type": "string"}
+    schema = {
+        "type": "object",
+        "description": f"One event of the stream. Events: {', '.join(events)}.",
+        "properties": {"id": text, "event": text, "data": text},
+    }
     return {
         200: {"description": "The stream.", "content": {"text/event-stream": {"schema": schema}}}
     }

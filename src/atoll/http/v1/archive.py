@@ -20,9 +20,8 @@ from atoll.service.caller import Caller
 router = APIRouter(tags=["files"])
 ARCHIVE = "/v1/sandboxes/{sandbox}/archive"
 _TYPES = {"tar": "application/x-tar", "tar.gz": "application/gzip"}
-_CONTENT: Json = {
-    media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in _TYPES.values()
-}
+_BINARY: Json = {"schema": {"type": "string", "format": "binary"}}
+_CONTENT: Json = dict.fromkeys(_TYPES.values(), _BINARY)
 _ANSWER: dict[int, Json] = {200: {"description": "The archive.", "content": _CONTENT}}
 
 
@@ -44,7 +43,7 @@ async def pack(
     **op(
         "unpack_archive",
         gives=UnpackedOut,
-        body={"required": True, "content": _CONTENT},
+        body={"required": True, "content": {**_CONTENT, "application/octet-stream": _BINARY}},
         fails=SANDBOX,
     ),
 )
