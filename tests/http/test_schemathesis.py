@@ -1,6 +1,7 @@
 """The description, taken at its word: no 5xx, no status or body that it does not mention."""
 
 import contextlib
+import json
 import re
 import subprocess
 import sys
@@ -105,3 +106,9 @@ def test_the_description_is_complete() -> None:
         good = [status for status in raw["responses"] if status < "300"]
         assert good, raw
         assert "422" in raw["responses"]
+
+
+def test_every_reference_resolves() -> None:
+    described = document()
+    names = set(re.findall(r"#/components/schemas/([\w-]+)", json.dumps(described)))
+    assert names <= described["components"]["schemas"].keys()

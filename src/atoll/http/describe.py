@@ -127,7 +127,8 @@ def describe(app: FastAPI) -> Json:
     ]
     _, definitions = models_json_schema(pairs, ref_template="#/components/schemas/{model}")
     components = document.setdefault("components", {})
-    components["schemas"] = dict(sorted(definitions["$defs"].items()))
+    schemas = {**components.get("schemas", {}), **definitions["$defs"]}
+    components["schemas"] = dict(sorted(schemas.items()))
     components["securitySchemes"] = {
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         "bearer": {"type": "http", "scheme": "bearer"},

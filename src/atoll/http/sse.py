@@ -17,6 +17,8 @@ from atoll.http.middleware.boundary import request_id, single
 
 MEDIA_TYPE = "text/event-stream"
 Events = AsyncGenerator[bytes, None]
+# A follower may wait long for its first event; its client is to know that it is connected.
+OPEN_S = 0.25
 _BUFFERED = 16
 _HEARTBEAT = b": keep-alive\n\n"
 
@@ -86,7 +88,8 @@ class EventStream(Response):
     ) -> None:
         while True:
             piece = _HEARTBEAT
-            with anyio.move_on_after(self._heartbeat_s):
+            opening = self._follows and not self._started
+            with anyio.move_on_after(OPEN_S if opening else self._heartbeat_s):
                 try:
                     piece = await reader.receive()
                 except anyio.EndOfStream:
