@@ -37,7 +37,8 @@ def groups(data: Path) -> set[str]:
     """Every group of the servers that ran on that data directory."""
     place = os.fsencode((data / "namespace").resolve())
     name = f"atoll-{hashlib.sha256(place).hexdigest()[:10]}"
-    return {str(path) for path in CGROUPS.glob(f"**/{name}*") if path.is_dir()}
+    walk = os.walk(CGROUPS)  # not glob: groups come and go meanwhile
+    return {f"{place}/{one}" for place, inner, _ in walk for one in inner if one.startswith(name)}
 
 
 def mounts() -> int:
