@@ -122,7 +122,7 @@ async def test_kill_everybody_spares_the_sandbox(box: Sandbox) -> None:
     assert (await run(box, program("echo", "again"))).stdout == b"again\n"
 
 
-async def test_a_worker_that_is_stopped_or_killed_fails_clearly(one_shot: Sandbox) -> None:
+async def test_a_worker_that_is_killed_fails_clearly(one_shot: Sandbox) -> None:
     """The guest may hit the client's file operation; the client hears of it."""
     hunt = await one_shot.start(
         program(
