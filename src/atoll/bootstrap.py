@@ -68,10 +68,15 @@ def backends_of(settings: Settings) -> Sequence[Backend]:
 
     Called before the event loop runs: what must be forked from a quiet process is forked here.
     """
-    unknown = [name for name in settings.backends if name not in _BACKENDS]
-    if unknown:
-        known = ", ".join(_BACKENDS)
-        raise SettingsError([f"backends has {name!r}; there is: {known}." for name in unknown])
+    known = ", ".join(_BACKENDS)
+    problems = [
+        f"backends has {name!r}; there is: {known}."
+        for name in settings.backends
+        if name not in _BACKENDS
+    ]
+    problems += [f"dialects has {name!r}; this version has none." for name in settings.dialects]
+    if problems:
+        raise SettingsError(problems)
     return [_BACKENDS[name](settings) for name in settings.backends]
 
 

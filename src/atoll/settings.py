@@ -97,10 +97,8 @@ class Settings(BaseModel):
         ("namespace",), description="Kinds of isolation, the preferred first."
     )
     uid_base: Annotated[int, Field(ge=1)] = Field(
-        0x70000000, description="As root: the first of the host's user ids given to sandboxes."
-    )
-    cgroup_parent: str = Field(
-        "atoll", description="The control group beneath which those of sandboxes are made."
+        0x70000000,
+        description="As root: the host's user id that sandboxes run as; it should own nothing else.",
     )
     images: tuple[str, ...] = Field(
         ("host",), description='Images that requests may name; `["*"]` is all, empty is none.'
@@ -174,9 +172,6 @@ class Settings(BaseModel):
     )
     session_hours: Annotated[float, Field(gt=0, le=24 * 365)] = Field(
         12.0, description="How long a login lasts."
-    )
-    key_cache_s: Annotated[float, Field(ge=0, le=3600)] = Field(
-        30.0, description="How long a key is believed without asking the database."
     )
 
     # HTTP

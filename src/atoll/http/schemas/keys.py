@@ -20,7 +20,7 @@ class CreateKeyRequest(RequestModel):
     admin: bool = False
     expires_in_s: Annotated[float, Field(gt=0, le=10 * 365 * 86_400)] | None = None
     max_sandboxes: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    max_concurrent: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    max_concurrent: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
 class KeyOut(AnswerModel):
