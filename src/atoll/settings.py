@@ -98,7 +98,7 @@ class Settings(BaseModel):
     )
     uid_base: Annotated[int, Field(ge=1)] = Field(
         0x70000000,
-        description="As root: the host's user id that sandboxes run as; it should own nothing else.",
+        description="As root: the host's user id of sandboxes; it should own nothing else.",
     )
     images: tuple[str, ...] = Field(
         ("host",), description='Images that requests may name; `["*"]` is all, empty is none.'
