@@ -56,7 +56,7 @@ async def test_nothing_survives_the_server(tmp_path: Path, shape: str) -> None:
                 seen = sleepers()
                 if seen == 2:
                     break
-                time.sleep(0.01)
+                time.sleep(0.01)  # waits on purpose: a guest that has died is noticed
             server.send_signal(signal.SIGKILL)
         return seen
 
