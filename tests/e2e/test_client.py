@@ -1,10 +1,12 @@
 """The SDK against a real server."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
+import anyio
 import pytest
 
 from atoll.client import (
@@ -167,6 +169,20 @@ async def test_watching(asynchronous: AsyncAtoll) -> None:
         async with aclosing(box.files.watch()) as changes:
             assert (await anext(changes)).path.endswith("seen")
         await process.kill()
+
+
+async def test_a_watch_hinders_no_fork(asynchronous: AsyncAtoll) -> None:
+    async with await asynchronous.sandboxes.create() as box:
+        async with aclosing(box.files.watch()) as changes:
+            first = asyncio.ensure_future(anext(changes))
+            while not first.done():
+                await box.files.write("seen", b"x")
+            assert (await first).path == "/workspace/seen"
+            with anyio.fail_after(4):
+                await (await box.fork()).destroy()
+            with pytest.raises(Conflict, match="watch"):
+                while True:
+                    await anext(changes)
 
 
 def test_directories(box: Sandbox, tmp_path: Path) -> None:

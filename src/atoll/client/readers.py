@@ -51,11 +51,14 @@ def batch_item(document: Document) -> model.BatchItem:
     return result(document.inner("result"))
 
 
-def event(happened: ServerEvent) -> model.Event | None:
-    """An event of a stream; None for a kind this client does not know.
+def check_event(happened: ServerEvent) -> None:
+    """Raise the `Problem` that any stream can end with."""
+    if happened.name == "error":
+        raise problem_in(Document.parse(happened.data).fields)
 
-    Raises the `Problem` that a stream can end with.
-    """
+
+def event(happened: ServerEvent) -> model.Event | None:
+    """An event of a program's stream; None for a kind this client does not know."""
     document = Document.parse(happened.data)
     if happened.name in {"stdout", "stderr"}:
         return output(happened, document)
@@ -65,8 +68,6 @@ def event(happened: ServerEvent) -> model.Event | None:
         )
     if happened.name == LAST_EVENT:
         return model.Finished(document.text("id"), leave(document), document.numbers("timings"))
-    if happened.name == "error":
-        raise problem_in(document.fields)
     return None
 
 

@@ -39,11 +39,24 @@ def watch(root: int, request: Request, duplex: stream.Duplex) -> Request:
         ready = dict(poll.poll())
         if duplex.fileno() in ready:
             return {}
-        changes, gone = _parse(os.read(notify, 64 * 1024), prefix)
+        found, gone = _parse(os.read(notify, 64 * 1024), prefix)
+        changes = [each for each in found if not _nameless(directory, each[1])]
         if changes:
             duplex.send(json.dumps(changes).encode("ascii"))
         if gone:
             return {}
+
+
+def _nameless(directory: int, path: str) -> bool:
+    """Whether it is the kernel's word for a file that has no name yet (`O_TMPFILE`)."""
+    name = path.rpartition("/")[2]
+    if not (name[:1] == "#" and name[1:].isdigit()):
+        return False
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _parse(raw: bytes, prefix: str) -> tuple[list[list[str]], bool]:

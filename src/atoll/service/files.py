@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterable, Generator
 from contextlib import aclosing, contextmanager
 
-from atoll.core.errors import AtollError, Unsupported
+from atoll.core.errors import AtollError, BackendFault, Conflict, Gone, Unsupported
 from atoll.core.model import Change, Stat
 from atoll.core.ports import Watches
 from atoll.service.audit import Audit
@@ -14,8 +14,8 @@ from atoll.service.sandboxes import Sandboxes
 class FilesOf:
     """`core.ports.Files` with a caller and a sandbox before each path.
 
-    A stopped sandbox is started. While an operation or an iteration lasts it is not idle. What
-    changes files is written to the audit log, reading is not.
+    A stopped sandbox is started. While an operation or an iteration lasts it is not idle
+    (a watch is neither). What changes files is written to the audit log, reading is not.
     """
 
     def __init__(self, *, sandboxes: Sandboxes, audit: Audit) -> None:
@@ -112,12 +112,24 @@ class FilesOf:
                 return await held.box.files.unpack(path, data)
 
     async def watch(self, caller: Caller, sandbox: str, path: str) -> AsyncGenerator[Change, None]:
-        """Changes in a directory from now on. `Unsupported`."""
-        async with self._sandboxes.using(caller, sandbox) as box:
-            if not isinstance(box, Watches):
-                raise Unsupported("The backend of this sandbox cannot watch files.")
-            async for change in box.watch(path):
-                yield change
+        """Changes in a directory from now on, until the sandbox closes. `Unsupported`.
+
+        To watch is no use: it starts a stopped sandbox, and hinders none from being closed.
+        """
+        async with self._sandboxes.holding(caller, sandbox) as held:
+            box = held.box
+        if not isinstance(box, Watches):
+            raise Unsupported("The backend of this sandbox cannot watch files.")
+        try:
+            async with aclosing(box.watch(path)) as changes:
+                async for change in changes:
+                    yield change
+        except BackendFault:
+            if not held.closing.is_set():
+                raise
+        if held.closing.is_set():
+            ended = Gone if held.destroyed else Conflict
+            raise ended(f"Sandbox {held.record.id} was closed, and with it the watch.")
 
     @contextmanager
     def _audited(

@@ -148,7 +148,7 @@ class AsyncTransport:
         last: str | None = None,
         resume_from: str | None = None,
     ) -> AsyncGenerator[ServerEvent, None]:
-        """The events of a stream, until one named `last` has come.
+        """The events of a stream, until one named `last` has come; the `Problem` it ends with.
 
         With `resume_from` (an event id, or "" for the beginning) a broken connection is made
         again where it broke; without, breaking raises `Unreachable`.
@@ -166,6 +166,7 @@ class AsyncTransport:
                     async for chunk in response.aiter_raw():
                         for event in parser.feed(chunk):
                             attempt = 1
+                            readers.check_event(event)
                             if position is not None and event.id is not None:
                                 position = event.id
                             yield event
