@@ -37,8 +37,17 @@ def groups(data: Path) -> set[str]:
     """Every group of the servers that ran on that data directory."""
     place = os.fsencode((data / "namespace").resolve())
     name = f"atoll-{hashlib.sha256(place).hexdigest()[:10]}"
-    walk = os.walk(CGROUPS)  # not glob: groups come and go meanwhile
-    return {f"{place}/{one}" for place, inner, _ in walk for one in inner if one.startswith(name)}
+    # Not glob, which cannot stand that groups come and go meanwhile.
+    return {path for path, _, _ in os.walk(CGROUPS) if f"/{name}" in path}
+
+
+def wait_for_groups(data: Path, before: set[str]) -> None:
+    """Fail unless there soon are no more sandboxes with groups than before, or a few."""
+    _soon(lambda: max(0, _named(groups(data)) - _named(before) - _SLACK))
+
+
+def _named(paths: set[str]) -> int:
+    return len({Path(path).name for path in paths})
 
 
 def mounts() -> int:

@@ -6,11 +6,12 @@ import random
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from atoll.client import Atoll, AtollError, Output
+from atoll.client import Atoll, AtollError, Finished, Output, Started
 from tests.e2e import leftovers
 from tests.e2e.server import serving
 
@@ -23,6 +24,7 @@ def test_a_restart_keeps_sandboxes(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(data) as server, Atoll(server.url) as atoll:
         box = atoll.sandboxes.create(name="kept", labels={"team": "reef"}, env={"COLOUR": "blue"})
+        limits = box.info.limits
         box.files.write("a/b.txt", b"\x00deep\xff")
         box.exec("echo $COLOUR > colour; chmod 600 colour")
         process = box.processes.start("printf 'one\\ntwo\\n'; exit 5")
@@ -37,14 +39,32 @@ def test_a_restart_keeps_sandboxes(tmp_path: Path) -> None:
         assert box.exec("cat colour; stat -c %a colour; echo $COLOUR").stdout == "blue\n600\nblue\n"
         old = box.processes.get(process.pid)
         assert [e.data for e in old.output() if isinstance(e, Output)] == [b"one\ntwo\n"]
+        later = list(old.output(position="4"))
+        assert [e.data for e in later if isinstance(e, Output)] == [b"two\n"]
+        assert [e.exit.exit_code for e in later if isinstance(e, Finished)] == [5]
+        assert box.info.limits == limits
         with atoll.sandboxes.create(base=snapshot.id) as copy:
             assert copy.files.read("a/b.txt") == b"\x00deep\xff"
         assert server.stop(signal.SIGTERM) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_runs_is_ended_only_after_it_was_awaited(tmp_path: Path, number: int) -> None:
+    with serving(tmp_path / "data") as server, Atoll(server.url) as atoll:
+        with ThreadPoolExecutor() as threads:
+            stream = atoll.execute_stream("sh", "echo begun; sleep 1; echo ended")
+            assert isinstance(next(stream), Started)
+            rest = threads.submit(list, stream)
+            assert server.stop(number) == 0
+            events = rest.result(10)
+    said = b"".join(e.data for e in events if isinstance(e, Output))
+    assert said == b"begun\nended\n"
+    assert isinstance(events[-1], Finished)
+
+
 def test_two_servers_do_not_share_a_directory(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server, Atoll(server.url) as atoll:
-        with pytest.raises(AssertionError, match="data"), serving(tmp_path / "data"):
+        with pytest.raises(AssertionError, match="Another server uses"), serving(tmp_path / "data"):
             pytest.fail("A second server runs on the same directory.")
         assert atoll.execute("python", "print(1)").stdout == "1\n"
 
@@ -104,8 +124,10 @@ def test_nothing_leaks(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server, Atoll(server.url) as atoll:
         _cycle(atoll, 5)
         before = leftovers.Leftovers.of(server.process.pid)
-        _cycle(atoll, 40)
+        groups = leftovers.groups(tmp_path / "data")
+        _cycle(atoll, 50)
         before.wait_for_no_more_than(server.process.pid)
+        leftovers.wait_for_groups(tmp_path / "data", groups)
 
 
 def _cycle(atoll: Atoll, count: int) -> None:
@@ -113,5 +135,5 @@ def _cycle(atoll: Atoll, count: int) -> None:
         with atoll.sandboxes.create() as box:
             box.files.write("x", b"y" * 1000)
             assert box.exec("cat x").ok
-        for _ in range(5):
+        for _ in range(6):
             assert atoll.execute("python", f"print({turn})").ok

@@ -3,7 +3,7 @@
 Implementations are proved by the public suites in `atoll.testing`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
@@ -169,7 +169,7 @@ class Ended(Protocol):
 class Watches(Protocol):
     """A sandbox whose files can be watched."""
 
-    def watch(self, path: str) -> AsyncIterator[Change]:
+    def watch(self, path: str) -> AsyncGenerator[Change, None]:
         """Changes in a directory (not its subdirectories) from now on."""
         ...
 
