@@ -65,7 +65,7 @@ def events_of(text: str) -> list[tuple[str, str, str]]:
     """The events of a stream: id, kind, data."""
     found: list[tuple[str, str, str]] = []
     for block in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.split("\n") if line[:1] not in ":")
+        fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line[1:])
         if fields:
             found.append((fields.get("id", ""), fields["event"], fields["data"]))
     return found
