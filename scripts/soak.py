@@ -15,11 +15,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import aclosing
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from atoll.client import AsyncAtoll, Finished
+from atoll.client import AsyncAtoll, Code, Finished, Output, Result
 from tests.e2e import leftovers
 from tests.e2e.server import Server, serving
 
@@ -81,7 +82,44 @@ async def kept(atoll: AsyncAtoll, chance: random.Random) -> None:
         await box.destroy()
 
 
-KINDS = ((one_shot, 60), (command, 15), (failing, 5), (stream, 10), (kept, 10))
+async def many(atoll: AsyncAtoll, _chance: random.Random) -> None:
+    """A batch of which one is wrong."""
+    requests = [Code("python", f"print({n})") for n in range(4)] + [Code("no-such", "x")]
+    results = await atoll.batch(requests)
+    said = [each.stdout for each in results if isinstance(each, Result)]
+    assert said == [f"{n}\n" for n in range(4)], results
+
+
+async def impatient(atoll: AsyncAtoll, _chance: random.Random) -> None:
+    """A client that leaves in the middle of a stream."""
+    async with aclosing(atoll.execute_stream("sh", "echo up; sleep 60")) as events:
+        async for event in events:
+            if isinstance(event, Output):
+                return
+
+
+async def frozen(atoll: AsyncAtoll, _chance: random.Random) -> None:
+    """A snapshot, and a second sandbox from it, while processes still run in the first."""
+    box = await atoll.sandboxes.create(labels={"soak": "frozen"})
+    try:
+        await box.files.write("file", b"first")
+        await box.processes.start("sleep 60")
+        snapshot = await box.snapshot(force=True)
+        try:
+            await box.files.write("file", b"second")
+            copy = await atoll.sandboxes.create(base=snapshot.id)
+            assert await copy.files.read("file") == b"first"
+            await copy.destroy()
+        finally:
+            await atoll.snapshots.drop(snapshot.id)
+    finally:
+        await box.destroy()
+
+
+KINDS = (
+    (one_shot, 55), (command, 15), (failing, 5), (stream, 8), (kept, 8), (many, 3),
+    (impatient, 3), (frozen, 3),
+)  # fmt: skip
 
 
 async def client(url: str, until: float, seed: int, counts: Counter[str]) -> None:
@@ -134,12 +172,20 @@ def main() -> int:
     with serving(data) as server:
         asyncio.run(work(server, 0.1, 5, Counter()))
         before = leftovers.Leftovers.of(server.process.pid)
+        groups = leftovers.groups(data)
+        zygotes = leftovers.descendants(server.process.pid)
         growth = asyncio.run(work(server, chosen.minutes, chosen.clients, counts))
         before.wait_for_no_more_than(server.process.pid)
+        leftovers.wait_for_groups(data, groups)
+        after = leftovers.Leftovers.of(server.process.pid)
         pids = leftovers.descendants(server.process.pid)
+        zygotes &= pids
+        held = sum(resident(pid) for pid in zygotes)
         code = server.stop()
     leftovers.check_ended(data, pids, mounts)
     shutil.rmtree(data.parent)
+    print(f"before {before}\nafter  {after}\n"
+          f"{len(zygotes)} processes lived all through, {held / 2**20:.0f} MiB")  # fmt: skip
     well = counts["errors"] == 0 and growth <= GROWTH_MAX and code == 0
     print(f"{dict(counts)}; memory x {growth:.2f}; server ended with {code}: "
           f"{'well' if well else 'NOT WELL'}")  # fmt: skip
