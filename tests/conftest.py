@@ -1,6 +1,7 @@
 """Rules for every test: one event loop, no blocking call in it, honest skips."""
 
 import ast
+import functools
 import importlib.util
 import os
 from collections import Counter, defaultdict
@@ -48,13 +49,15 @@ def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def _functions(place: str) -> set[str]:
+@functools.cache
+def _functions(place: str) -> frozenset[str]:
     """The names of all functions in one of our files."""
     spec = importlib.util.find_spec(place.removesuffix(".py").replace("/", "."))
     assert spec is not None
     assert spec.origin is not None
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    names = (node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return frozenset(names)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from anyio import to_thread
 
 from atoll.core.errors import BackendFault, Unavailable
 from atoll.jail import bundle, seccomp
+from atoll.jail.launch import LOADER
 from atoll.wire import message
 
 START_S = 20.0
@@ -207,7 +208,7 @@ def _execute(control: int, memory: int, errors: int) -> int:
     try:
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", "-c", "exec(open(3,closefd=0).read())", "launch"],
+            [sys.executable, "-I", "-S", "-c", LOADER, "launch"],
             {"PATH": "/usr/bin:/bin"},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, null, 0),
