@@ -164,6 +164,15 @@ def test_a_line_of_a_cgroup_with_a_colon(tmp_path: Path) -> None:
 
 
 # a group
+def entries(group: Group) -> list[str]:
+    """The files through which processes enter; nothing stays open."""
+    before = len(os.listdir("/proc/self/fd"))
+    with group.entries() as fds:
+        found = [str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in fds]
+    assert len(os.listdir("/proc/self/fd")) == before
+    return found
+
+
 def test_v1_settings(tmp_path: Path, kernel: Kernel) -> None:
     found = v1(tmp_path, "memory", "pids", "cpu", "cpuacct")
     group = Group(found, "sb_1")
@@ -172,10 +181,7 @@ def test_v1_settings(tmp_path: Path, kernel: Kernel) -> None:
     assert (base["memory"] / "memory.limit_in_bytes").read_text() == str(64 << 20)
     assert (base["pids"] / "pids.max").read_text() == str(10 + cgroups.SPARE_PROCESSES)
     assert (base["cpu"] / "cpu.cfs_quota_us").read_text() == "50000"
-    entered = [str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in group.fds]
-    assert sorted(entered) == sorted(f"{path}/tasks" for path in base.values())
-    group.close()
-    assert group.fds == []
+    assert sorted(entries(group)) == sorted(f"{path}/tasks" for path in base.values())
     assert group.remove()
     assert stale(found) == []
 
@@ -188,11 +194,8 @@ def test_v2_settings(tmp_path: Path, kernel: Kernel) -> None:
     assert (place / "memory.max").read_text() == str(64 << 20)
     assert (place / "pids.max").read_text() == str(10 + cgroups.SPARE_PROCESSES)
     assert (place / "cpu.max").read_text() == "50000 100000"
-    assert [str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in group.fds] == [
-        f"{place}/cgroup.procs"
-    ]
+    assert entries(group) == [f"{place}/cgroup.procs"]
     assert stale(found) == ["sb_1"]
-    group.close()
     assert group.remove()
 
 
@@ -210,7 +213,6 @@ def test_a_group_in_use_stays(tmp_path: Path, kernel: Kernel) -> None:
     found = v1(tmp_path, "memory", "pids")
     group = Group(found, "sb_1")
     group.make(LIMITS)
-    group.close()
     kernel.busy.add(str(found.bases["pids"] / "sb_1"))
     assert not group.remove()
     assert stale(found) == ["sb_1"]
@@ -223,7 +225,6 @@ def test_a_small_share_of_a_processor_is_still_one(tmp_path: Path, kernel: Kerne
     found = v2(tmp_path, "cpu")
     group = Group(found, "s")
     group.make(Limits(cpus=0.0001))
-    group.close()
     assert (tmp_path / "fs/svc/atoll-i/s/cpu.max").read_text() == "1000 100000"
 
 
@@ -231,7 +232,6 @@ def test_v1_counters(tmp_path: Path, kernel: Kernel) -> None:
     found = v1(tmp_path, "memory", "pids", "cpu", "cpuacct")
     group = Group(found, "s")
     group.make(LIMITS)
-    group.close()
     (found.bases["memory"] / "s/memory.oom_control").write_text(
         "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"
     )
@@ -246,7 +246,6 @@ def test_v2_counters(tmp_path: Path, kernel: Kernel) -> None:
     found = v2(tmp_path, "cpu memory pids")
     group = Group(found, "s")
     group.make(LIMITS)
-    group.close()
     place = found.bases["memory"] / "s"
     (place / "memory.events").write_text("low 0\nhigh 0\nmax 9\noom 4\noom_kill 3\n")
     (place / "memory.peak").write_text("4096\n")
@@ -261,7 +260,6 @@ def test_counters_that_are_not_there(tmp_path: Path, kernel: Kernel, text: str |
     found = v2(tmp_path, "cpu memory pids")
     group = Group(found, "s")
     group.make(LIMITS)
-    group.close()
     for name in ("memory.events", "memory.peak", "pids.events", "cpu.stat"):
         if text is not None:
             (found.bases["memory"] / "s" / name).write_text(text)
@@ -273,7 +271,6 @@ def test_v2_counts_processor_time_without_the_controller(tmp_path: Path, kernel:
     found = v2(tmp_path, "memory pids")
     group = Group(found, "s")
     group.make(LIMITS)
-    group.close()
     (found.bases["memory"] / "s/cpu.stat").write_text("usage_usec 250000\nuser_usec 1\n")
     assert group.cpu_s() == 0.25
 
@@ -281,7 +278,7 @@ def test_v2_counts_processor_time_without_the_controller(tmp_path: Path, kernel:
 def test_without_cgroups_nothing_is_counted() -> None:
     group = Group(Hierarchy(0), "s")
     group.make(LIMITS)
-    assert group.fds == []
+    assert entries(group) == []
     assert (group.oom_kills(), group.pids_refused(), group.peak_bytes()) == (0, 0, 0)
     assert group.cpu_s() is None
     assert group.remove()

@@ -32,8 +32,14 @@ def number(name: str) -> int:
 
 
 def verdict(nr: int, *args: int, arch: int = ARCH, program: bytes | None = None) -> int:
-    """What the kernel would do: the filter's return value, by its rules for classic BPF."""
-    code = list(struct.iter_unpack("HBBI", seccomp.program() if program is None else program))
+    """What the kernel would do: the stricter of what the filter's two parts say."""
+    first = judged(seccomp.program() if program is None else program, nr, *args, arch=arch)
+    return min(first, judged(seccomp.final(), nr, *args, arch=arch))
+
+
+def judged(program: bytes, nr: int, *args: int, arch: int) -> int:
+    """A filter's return value, by the kernel's rules for classic BPF."""
+    code = list(struct.iter_unpack("HBBI", program))
     data = struct.pack("IIQ6Q", nr, arch, 0, *(*args, 0, 0, 0, 0, 0, 0)[:6])
     held, at = 0, 0
     jumps: dict[int, Callable[[int], bool]] = {
@@ -172,7 +178,7 @@ def test_personality(value: int) -> None:
 def loaded(*calls: tuple[str, tuple[int, ...]]) -> list[int]:
     """The errno of each call (0 for none), in a child under the filter."""
     numbers = [(number(name), args) for name, args in calls]
-    program = seccomp.program()
+    program, final = seccomp.program(), seccomp.final()
     libc = ctypes.CDLL(None, use_errno=True)
     reading, writing = os.pipe()
     pid = os.fork()
@@ -180,6 +186,7 @@ def loaded(*calls: tuple[str, tuple[int, ...]]) -> list[int]:
         try:
             syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
             syscalls.install_filter(program)
+            syscalls.install_filter(final)
             for nr, args in numbers:
                 ctypes.set_errno(0)
                 done = libc.syscall(ctypes.c_long(nr), *(ctypes.c_long(arg) for arg in args))

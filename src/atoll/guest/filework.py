@@ -1,8 +1,9 @@
 """One file operation, in a process of its own inside the sandbox's mounts.
 
 The server sends a request with a stream socket; a worker answers on that socket and ends. It has
-the init's rights, so a guest's `chmod 000` does not stop the owner of the sandbox, but every path
-goes through `wire.paths` and so stays inside the sandbox whatever links the guest plants.
+the rights of the sandbox's user namespace, so a guest's `chmod 000` does not stop the owner of the
+sandbox, but every path goes through `wire.paths` and so stays inside the sandbox whatever links
+the guest plants.
 """
 
 import contextlib
@@ -169,7 +170,7 @@ def _read(root: int, request: Request, duplex: stream.Duplex) -> Request:
         os.close(fd)
 
 
-def _real(root: int, path: str) -> str:
+def _real(root: int, path: str, own: int) -> str:
     """Where a write to `path` lands: the end of its links, when that exists."""
     try:
         fd = paths.open_in(root, path, os.O_PATH)
@@ -178,7 +179,7 @@ def _real(root: int, path: str) -> str:
             return path
         raise
     try:
-        return os.readlink(f"/proc/self/fd/{fd}")
+        return os.readlink(str(fd), dir_fd=own)
     finally:
         os.close(fd)
 
@@ -201,7 +202,7 @@ def check_match(root: int, path: str, wanted: str | None) -> None:
 
 
 def _write(root: int, request: Request, duplex: stream.Duplex) -> Request:
-    path = _real(root, request["path"])
+    path = _real(root, request["path"], request["own"])
     check_match(root, path, request.get("if_match"))
     head = path.rpartition("/")[0]
     paths.make_parents(root, head)
@@ -216,7 +217,7 @@ def _write(root: int, request: Request, duplex: stream.Duplex) -> Request:
                     view = view[os.write(fd, view) :]
             os.fchmod(fd, int(request["mode"]) & 0o7777)
             check_match(root, path, request.get("if_match"))
-            _publish(fd, directory, name)
+            _publish(fd, directory, name, request["own"])
         return _stat_at(directory, name, request["path"])
 
 
@@ -230,10 +231,10 @@ def _unnamed(root: int, directory: str) -> Generator[int]:
         os.close(fd)
 
 
-def _publish(fd: int, directory: int, name: str) -> None:
+def _publish(fd: int, directory: int, name: str, own: int) -> None:
     """Give a file its name in one step, replacing what had it."""
     temporary = f".atoll-{os.urandom(8).hex()}"
-    os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=directory, follow_symlinks=True)
+    os.link(str(fd), temporary, src_dir_fd=own, dst_dir_fd=directory, follow_symlinks=True)
     try:
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:

@@ -1,4 +1,4 @@
-"""Start a program in the sandbox: plumbing, confinement, then exec or the warm interpreter."""
+"""The last steps of a program's start: plumbing, files, then exec or the warm interpreter."""
 
 import _signal  # `signal` without its enums, whose lookups cost each fork some fifty pages
 import errno
@@ -7,111 +7,44 @@ import json
 import os
 import struct
 import termios
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from atoll.guest import python
 from atoll.wire import paths
 
 Request = dict[str, Any]
-_REPORT_MAX = 4096
-# What an interpreter, or our agent, handles or ignores and a program must find at its default.
+# What an interpreter, or the zygote, handles or ignores and a program must find at its default.
 _CHANGED = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGPIPE, _signal.SIGXFSZ)
 
 
-class Confinement(Protocol):
-    """What the jail does to a process before it may run anything of the guest's."""
-
-    def mark(self) -> int:
-        """Begin a new mark: what is forked from now on, and its descendants, carry it."""
-        ...
-
-    def confine(self, cpu_s: float) -> None:
-        """Give up every right; called in the new process."""
-        ...
-
-    def limit_cpu(self, cpu_s: float) -> None:
-        """Lower the processor time the calling process may use."""
-        ...
+def terminal(rows: int, cols: int) -> tuple[list[int], list[int]]:
+    """A new terminal: its three standard streams, and the other end of it in a list of one."""
+    master, slave = os.openpty()
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+    return [slave, slave, slave], [master]
 
 
-class StartFailed(Exception):
-    """The program could not be started: the stage (`cwd`, `files`, `exec`), errno, the path."""
-
-    def __init__(self, report: Request) -> None:
-        super().__init__(report)
-        self.report = report
+def control_terminal() -> None:
+    """Make stdin the controlling terminal of this session."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-class Started(NamedTuple):
-    """A running program; `master` is the terminal's descriptor, which the caller owns."""
-
-    pid: int
-    mark: int
-    master: int | None
-
-
-def start(request: Request, blob: bytes, fds: list[int], jail: Confinement) -> Started:
-    """Fork and exec. `fds` are stdin, stdout, stderr (none with a tty), and may end in a memfd.
-
-    Waits until the program runs or has failed to; raises `StartFailed`. Closes `fds`.
-    """
-    master = None
-    stdio = fds[:3]
-    if request.get("tty"):
-        master, slave = os.openpty()
-        resize(master, request["tty"]["rows"], request["tty"]["cols"])
-        stdio = [slave, slave, slave]
-        fds = [*fds, slave]
-    report_read, report_write = os.pipe2(os.O_CLOEXEC)
-    mark = jail.mark()
-    pid = os.fork()
-    if pid == 0:
-        _child(request, blob, fds, stdio, report_write, jail)
-    os.close(report_write)
-    for fd in fds:
-        os.close(fd)
-    raw = os.read(report_read, _REPORT_MAX)
-    os.close(report_read)
-    if raw:
-        if master is not None:
-            os.close(master)
-        raise StartFailed(json.loads(raw))
-    return Started(pid, mark, master)
-
-
-def _child(
-    request: Request, blob: bytes, fds: list[int], stdio: list[int], report: int, jail: Confinement
-) -> NoReturn:
-    try:
-        extra = fds[3] if request.get("blob_fd") and len(fds) > 3 else None
-        if request.get("tty") and request.get("blob_fd"):
-            extra = fds[0]
-        report, extra = plumb(stdio, report, extra)
-        if request.get("tty"):
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        jail.confine(request["cpu_s"])
-        become(request, blob, extra, report)
-    finally:
-        os._exit(127)
-
-
-def plumb(stdio: list[int], report: int, extra: int | None) -> tuple[int, int | None]:
-    """Make `stdio` 0, 1 and 2 of a new session and close all else but `report` and `extra`."""
+def plumb(stdio: list[int], report: int, masters: list[int]) -> tuple[int, list[int]]:
+    """Make `stdio` 0, 1 and 2 of a new session and close all else but `report` and `masters`."""
     os.setsid()
     report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, 100)
-    if extra is not None:
-        extra = fcntl.fcntl(extra, fcntl.F_DUPFD_CLOEXEC, 200)
+    masters = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200) for fd in masters]
     held = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 50) for fd in stdio]
     for target, fd in enumerate(held):
         os.dup2(fd, target)
-    os.closerange(3, report)
-    os.closerange(report + 1, 1 << 16 if extra is None else extra)
-    if extra is not None:
-        os.closerange(extra + 1, 1 << 16)
+    previous = 2
+    for fd in (report, *masters, 1 << 16):
+        os.closerange(previous + 1, fd)
+        previous = fd
     _signal.set_wakeup_fd(-1)
     for number in _CHANGED:
         _signal.signal(number, _signal.SIG_DFL)
-    return report, extra
+    return report, masters
 
 
 def become(request: Request, blob: bytes, extra: int | None, report: int) -> NoReturn:
@@ -175,8 +108,3 @@ def _write_files(files: list[list[Any]], blob: bytes) -> None:
             view = view[os.write(fd, view) :]
         os.close(fd)
     os.close(root)
-
-
-def resize(master: int, rows: int, cols: int) -> None:
-    """Set a terminal's size; its foreground process group gets SIGWINCH."""
-    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))

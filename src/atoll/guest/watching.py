@@ -27,8 +27,8 @@ def watch(root: int, request: Request, duplex: stream.Duplex) -> Request:
     notify = int(libc.inotify_init1(os.O_CLOEXEC))
     if notify < 0:
         raise OSError(ctypes.get_errno(), "inotify")
-    place = f"/proc/self/fd/{directory}".encode()
-    if libc.inotify_add_watch(notify, place, _WATCHED) < 0:
+    os.fchdir(directory)
+    if libc.inotify_add_watch(notify, b".", _WATCHED) < 0:
         raise OSError(ctypes.get_errno(), "inotify")
     duplex.send(json.dumps([]).encode())
     poll = select.poll()

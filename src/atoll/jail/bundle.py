@@ -19,13 +19,15 @@ MODULES = (
     "atoll.guest.python",
     "atoll.guest.start",
     "atoll.guest.watching",
-    "atoll.guest.agent",
+    "atoll.guest.processes",
+    "atoll.guest.work",
     "atoll.jail.syscalls",
     "atoll.jail.rootfs",
     "atoll.jail.launch",
     "atoll.jail.mounts",
     "atoll.jail.child",
     "atoll.jail.zygote",
+    "atoll.jail.maker",
 )
 
 _LOADER = """
@@ -46,7 +48,7 @@ def _atoll():
                 exec(compile(sources[name], "<" + name + ">", "exec"), module.__dict__)
     finder = AtollBundle()
     sys.meta_path.insert(0, finder)
-    entry = "atoll.jail.launch" if len(sys.argv) > 1 else "atoll.jail.zygote"
+    entry = "atoll.jail.launch" if len(sys.argv) > 1 else "atoll.jail.maker"
     module = __import__(entry, fromlist=["run"])
     if bundle["config"]["data"]:
         # Kept sandboxes may change what later imports would find; theirs are all done now.

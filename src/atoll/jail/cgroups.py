@@ -1,13 +1,13 @@
 """Bounds on memory, processes and CPU of a whole sandbox, in cgroup v1 or v2 as the host has it.
 
-Groups are `<our own cgroup>/atoll-<instance>/<sandbox id>`. A sandbox's init enters them itself,
-by writing "0" to a descriptor that the server opened: the kernel checks the opener's rights, and
-moving oneself takes no lock that another sandbox's fork holds.
+Groups are `<our own cgroup>/atoll-<instance>/<sandbox id>`. What runs in a sandbox enters them
+itself, by writing "0" to a descriptor that the server opened: the kernel checks the opener's
+rights, and moving oneself takes no lock that another sandbox's fork holds.
 """
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from atoll.core.model import Limits
 
 ROOT = Path("/sys/fs/cgroup")
 _PERIOD_US = 100_000
-# The init, and the file workers that serve the client, live in the same groups as the guest.
+# Workers that serve the client live in the same groups as the guest.
 SPARE_PROCESSES = 8
 _V1 = ("memory", "pids", "cpu", "cpuacct")
 
@@ -89,22 +89,31 @@ class Group:
     def __init__(self, hierarchy: Hierarchy, name: str) -> None:
         self._hierarchy = hierarchy
         self._paths = {key: str(base / name) for key, base in hierarchy.bases.items()}
-        self.fds: list[int] = []
+        entry = "tasks" if hierarchy.version == 1 else "cgroup.procs"
+        self._entries = [f"{path}/{entry}" for path in dict.fromkeys(self._paths.values())]
 
     def make(self, limits: Limits) -> None:
-        """Create with limits and open the descriptors to enter by; `close` closes those."""
-        entry = "tasks" if self._hierarchy.version == 1 else "cgroup.procs"
+        """Create with limits."""
         try:
             for path in dict.fromkeys(self._paths.values()):
                 _make(path)
             for controller, name, value in self._settings(limits):
                 _put(f"{self._paths[controller]}/{name}", value)
-            for path in dict.fromkeys(self._paths.values()):
-                self.fds.append(os.open(f"{path}/{entry}", os.O_WRONLY | os.O_CLOEXEC))
         except OSError:
-            self.close()
             self.remove()
             raise
+
+    @contextlib.contextmanager
+    def entries(self) -> Generator[list[int]]:
+        """Descriptors to enter by: a process writes "0" to each."""
+        fds: list[int] = []
+        try:
+            for path in self._entries:
+                fds.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))  # noqa: PERF401
+            yield fds
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def _settings(self, limits: Limits) -> Iterator[tuple[str, str, str]]:
         processes = str(limits.processes + SPARE_PROCESSES)
@@ -119,11 +128,6 @@ class Group:
             yield "cpu", "cpu.cfs_quota_us", str(quota)
         elif "cpu" in self._paths:
             yield "cpu", "cpu.max", f"{quota} {_PERIOD_US}"
-
-    def close(self) -> None:
-        """Close the descriptors of `make`."""
-        while self.fds:
-            os.close(self.fds.pop())
 
     def oom_kills(self) -> int:
         """How often the kernel killed for memory in here."""

@@ -1,7 +1,8 @@
-"""From a program on the host to a zygote inside an image. Runs on the far side, once a zygote.
+"""From a program on the host to a maker and its zygote inside an image. Runs on the far side.
 
     server ── exec ──> launcher ── clone(user mount pid ipc uts net) ──> pid 1: exec the image's
-                       (waits, passes death on)                          own python3: the zygote
+                       (waits, passes death on)                          own python3: the maker
+                                                                         └── fork: the zygote
 
 As root the tree is built with root's rights, so that it may come from anywhere, and every right
 is given up before the clone: inside and outside of the jail the zygote is an ordinary user.
@@ -35,7 +36,7 @@ ENVIRONMENT = {
 
 
 def main(config: dict[str, Any]) -> NoReturn:
-    """Never returns: becomes the zygote's guardian, and ends with it."""
+    """Never returns: becomes the maker's guardian, and ends with it."""
     die_with_parent(config["parent"])
     uid = config.get("uid")
     if uid is not None:
@@ -86,14 +87,16 @@ def run(config: dict[str, Any]) -> NoReturn:
         os._exit(1)
 
 
-def map_ids(inside: int, outer_uid: int, outer_gid: int) -> None:
-    """Map one user and one group of the outer user namespace to `inside`; no others exist."""
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{inside} {outer_uid} 1"),
-        ("gid_map", f"{inside} {outer_gid} 1"),
-    ):
-        fd = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+def map_ids(inside: int, outer_uid: int, outer_gid: int, pid: int | None = None) -> None:
+    """Map one user and one group of the outer user namespace to `inside`; no others exist.
+
+    For oneself, or for a process whose namespace one has all rights in.
+    """
+    texts = [("uid_map", f"{inside} {outer_uid} 1"), ("gid_map", f"{inside} {outer_gid} 1")]
+    if pid is None:
+        texts.insert(0, ("setgroups", "deny"))
+    for name, text in texts:
+        fd = os.open(f"/proc/{pid or 'self'}/{name}", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(fd, text.encode())
         finally:

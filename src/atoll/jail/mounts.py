@@ -1,9 +1,10 @@
-"""What one sandbox sees, mounted over its image. Runs on the far side, as the sandbox's init.
+"""What one sandbox sees, mounted over its image. Runs on the far side.
 
 Two shapes. A *fresh* sandbox keeps the zygote's read-only root and gets one tmpfs, bounded in
 bytes and files, for everything it may write. A *kept* one gets an overlay whose upper directory
 is on the host's disk, and pivots into it, so that the old tree with the host's directory in it
-can no longer be named.
+can no longer be named. What /proc shows depends on who mounts it, so that is left to the first
+program; until then there is nothing in it.
 """
 
 import os
@@ -37,7 +38,7 @@ class Cover:
         self.read_only = [name for name in READ_ONLY if os.path.exists(f"{proc}/{name}")]
 
 
-def fresh(cover: Cover, disk_bytes: int, disk_files: int) -> None:
+def fresh(disk_bytes: int, disk_files: int) -> None:
     """A tmpfs of that size over all that may be written; nothing of it outlives the sandbox."""
     _tmpfs(STAGE, disk_bytes, disk_files)
     for name, mode in WRITABLE.items():
@@ -46,11 +47,11 @@ def fresh(cover: Cover, disk_bytes: int, disk_files: int) -> None:
         os.chmod(source, mode)
         sys_.mount(source, f"/{name}", None, sys_.MS_BIND)
     sys_.umount(STAGE)
-    _proc("/proc", cover)
+    _veil("/proc")
     _pts("/dev/pts")
 
 
-def kept(cover: Cover, directory: str, layers: list[str], disk_bytes: int) -> None:
+def kept(directory: str, layers: list[str], disk_bytes: int) -> None:
     """An overlay of `<STAGE>/<directory>/fs` over frozen `layers` (newest first) as the root."""
     lower = ":".join([*(f"{STAGE}/{name}" for name in layers), f"/{BASE}"])
     options = (
@@ -62,7 +63,9 @@ def kept(cover: Cover, directory: str, layers: list[str], disk_bytes: int) -> No
         make_place(f"/{name}", f"{ROOT}/{name}")
         sys_.mount(f"/{name}", f"{ROOT}/{name}", None, sys_.MS_BIND | sys_.MS_REC)
     _tmpfs(f"{ROOT}/dev/shm", disk_bytes, 4096)
-    _proc(f"{ROOT}/proc", cover)
+    # The kernel lets a user namespace mount a /proc only where there is one already.
+    sys_.mount("/proc", f"{ROOT}/proc", None, sys_.MS_BIND)
+    _veil(f"{ROOT}/proc")
     _pts(f"{ROOT}/dev/pts")
     sys_.pivot_root(ROOT)
 
@@ -93,23 +96,30 @@ def _pts(target: str) -> None:
     sys_.mount("devpts", target, "devpts", sys_.MS_NOSUID | sys_.MS_NOEXEC, options)
 
 
-def _proc(target: str, cover: Cover) -> None:
-    """A /proc of the sandbox's own processes, without its init and without the host's secrets."""
-    sys_.mount("proc", target, "proc", _PROC_FLAGS, "hidepid=2")
+def _veil(target: str) -> None:
+    flags = sys_.MS_RDONLY | _PROC_FLAGS
+    sys_.mount("tmpfs", target, "tmpfs", flags, "size=0,nr_inodes=1")
+
+
+def proc(cover: Cover) -> None:
+    """A /proc of the sandbox's own processes, without the first and without the host's secrets.
+
+    Called by a process of the sandbox's pid namespace, once.
+    """
+    sys_.mount("proc", "/proc", "proc", _PROC_FLAGS, "hidepid=2")
     for name in cover.files:
-        sys_.mount("/dev/null", f"{target}/{name}", None, sys_.MS_BIND)
+        sys_.mount("/dev/null", f"/proc/{name}", None, sys_.MS_BIND)
     for name in cover.directories:
-        flags = sys_.MS_RDONLY | _PROC_FLAGS
-        sys_.mount("tmpfs", f"{target}/{name}", "tmpfs", flags, "size=0,nr_inodes=1")
+        _veil(f"/proc/{name}")
     for name in cover.read_only:
-        path = f"{target}/{name}"
+        path = f"/proc/{name}"
         sys_.mount(path, path, None, sys_.MS_BIND | sys_.MS_REC)
         sys_.set_mount_flags(path, "ro")
 
 
-def arrange(request: dict[str, Any], cover: Cover) -> None:
-    """Mount what the request of `child.run` asks for."""
+def arrange(request: dict[str, Any]) -> None:
+    """Mount what the request to make a sandbox asks for."""
     if request["kept"] is None:
-        fresh(cover, request["disk_bytes"], request["disk_files"])
+        fresh(request["disk_bytes"], request["disk_files"])
     else:
-        kept(cover, request["kept"]["directory"], request["kept"]["layers"], request["disk_bytes"])
+        kept(request["kept"]["directory"], request["kept"]["layers"], request["disk_bytes"])

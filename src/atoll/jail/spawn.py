@@ -1,4 +1,4 @@
-"""The server's end of a zygote: start it, ask it for sandboxes, end it."""
+"""The server's end of a maker and its zygote: start them, ask them for sandboxes, end them."""
 
 import asyncio
 import contextlib
@@ -8,8 +8,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import anyio
 from anyio import to_thread
@@ -22,6 +23,8 @@ from atoll.wire import message
 START_S = 20.0
 SPAWN_S = 10.0
 _HIGH_FD = 64
+_BACKLOG_MAX = 4096
+_PAUSE_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +44,56 @@ class ZygoteConfig:
     memory_bounded: bool = True
 
 
+class Made(NamedTuple):
+    """A sandbox's namespaces: the first process, and what tells how full its disk is.
+
+    Whoever asked for it owns the two descriptors. No path is ever looked up beneath `disk`.
+    """
+
+    pidfd: int
+    disk: int
+
+
 class Zygote:
-    """A running zygote. Use `launch`, which ends it."""
+    """A running maker and zygote. Use `launch`, which ends them."""
 
     def __init__(self, control: socket.socket, pid: int, version: str) -> None:
         self._control = control
         self._pid = pid
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[str, asyncio.Future[int]] = {}
+        self._waiting: dict[str, asyncio.Future[Made]] = {}
+        self._exits: dict[int, asyncio.Future[message.Header]] = {}
+        self._backlog: list[tuple[message.Header, tuple[int, ...]]] = []
+        self._number = 0
         self.python_version = version
         self.broken = ""
         self._loop.add_reader(control.fileno(), self._readable)
 
     @property
     def pid(self) -> int:
-        """The launcher's process id on the host; the zygote is its child."""
+        """The launcher's process id on the host; the maker is its child."""
         return self._pid
 
-    async def spawn(self, request: message.Header, fds: tuple[int, ...]) -> int:
-        """Fork a sandbox; the pidfd of its init, which the caller owns.
+    def expect(self) -> tuple[int, asyncio.Future[message.Header]]:
+        """A number for a fork to be asked for, and where the report of its end will be."""
+        self._number += 1
+        self._exits[self._number] = self._loop.create_future()
+        return self._number, self._exits[self._number]
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for that report any more."""
+        self._exits.pop(number, None)
+
+    async def make(self, request: message.Header, fds: tuple[int, ...]) -> Made:
+        """New namespaces, furnished; with `start` in the request a program waits in them.
 
         Shield it: who leaves before the answer leaves a sandbox that nobody holds. Raises
-        `BackendFault` when the zygote cannot, or does not answer in time.
+        `BackendFault` when it cannot be, or there is no answer in time.
         """
         sandbox_id = str(request["id"])
         if self.broken:
             raise BackendFault(f"The zygote has ended: {self.broken}", sandbox_id=sandbox_id)
-        answer: asyncio.Future[int] = self._loop.create_future()
+        answer: asyncio.Future[Made] = self._loop.create_future()
         self._waiting[sandbox_id] = answer
         try:
             with anyio.fail_after(SPAWN_S):
@@ -90,6 +116,32 @@ class Zygote:
             else:
                 return
 
+    def tell(self, request: message.Header, fds: tuple[int, ...]) -> None:
+        """Send without waiting. What the socket has no room for now is sent a moment later.
+
+        Raises `BackendFault` when too much waits already, or nobody is there.
+        """
+        if self.broken:
+            raise BackendFault(f"The zygote has ended: {self.broken}", sandbox_id=request["id"])
+        try:
+            message.send(self._control, request, fds=fds)
+        except BlockingIOError:
+            if len(self._backlog) >= _BACKLOG_MAX:
+                raise BackendFault(
+                    "The zygote does not keep up.", sandbox_id=request["id"]
+                ) from None
+            self._backlog.append((request, tuple(os.dup(fd) for fd in fds)))
+            self._loop.call_later(_PAUSE_S, self._flush)
+        except OSError as error:
+            self._break(str(error))
+
+    def _flush(self) -> None:
+        backlog, self._backlog = self._backlog, []
+        for request, fds in backlog:
+            with contextlib.suppress(BackendFault):
+                self.tell(request, fds)
+            _close(fds)
+
     def _readable(self) -> None:
         try:
             received = message.receive(self._control)
@@ -102,17 +154,28 @@ class Zygote:
             self._break("it has ended")
             return
         header, _, fds = received
-        answer = self._waiting.pop(str(header.get("id")), None)
+        if not self._heard(header, fds):
+            _close(fds)
+
+    def _heard(self, header: message.Header, fds: list[int]) -> bool:
+        """Pass a message on to who waits for it; whether the descriptors have gone with it."""
         operation, detail = header.get("op"), str(header.get("detail"))
-        if answer is not None and not answer.done():
-            if operation == "spawned" and len(fds) == 1:
-                answer.set_result(fds[0])
-                return
-            answer.set_exception(BackendFault(f"A sandbox could not be forked: {detail}"))
-        for fd in fds:
-            os.close(fd)
-        if operation == "fatal":
+        if operation == "exit":
+            report = self._exits.pop(int(header["n"]), None)
+            if report is not None and not report.done():
+                report.set_result(header)
+        elif operation == "made" and len(fds) == 2:
+            answer = self._waiting.pop(str(header["id"]), None)
+            if answer is not None and not answer.done():
+                answer.set_result(Made(*fds))
+                return True
+        elif operation == "refused":
+            answer = self._waiting.pop(str(header["id"]), None)
+            if answer is not None and not answer.done():
+                answer.set_exception(BackendFault(f"A sandbox could not be made: {detail}"))
+        elif operation == "fatal":
             self._break(detail)
+        return False
 
     def _break(self, why: str) -> None:
         self.broken = self.broken or why
@@ -125,6 +188,14 @@ class Zygote:
         """Stop listening."""
         if self._control.fileno() >= 0:
             self._loop.remove_reader(self._control.fileno())
+        for _, fds in self._backlog:
+            _close(fds)
+        self._backlog.clear()
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 async def _receive(sock: socket.socket) -> tuple[message.Header, list[int]]:
@@ -179,6 +250,7 @@ def _bundle(config: ZygoteConfig) -> int:
             "binds": [list(pair) for pair in config.binds],
             "data": config.data,
             "seccomp": seccomp.program(memory_bounded=config.memory_bounded).hex(),
+            "final": seccomp.final().hex(),
         }
     )
 
@@ -218,6 +290,9 @@ def _execute(control: int, memory: int, errors: int) -> int:
                 (os.POSIX_SPAWN_DUP2, high[1], 4),
             ],
             setsid=True,
+            # What starts the server may have it ignore signals (a shell's `&` does); a guest's
+            # programs find them at their defaults.
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
     finally:
         for fd in (*high, null):

@@ -18,6 +18,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 SIGCHLD = 17
+_SHARED = 0x00000100 | 0x00000400 | SIGCHLD  # CLONE_VM, CLONE_FILES
 
 MS_RDONLY = 1
 MS_NOSUID = 2
@@ -85,6 +86,23 @@ def clone(flags: int) -> int:
     api.PyOS_AfterFork_Parent()
     ctypes.set_errno(errno)
     return _check(pid, "clone", hex(flags))
+
+
+def pause(flags: int, stack_top: int) -> int:
+    """Clone a process that shares our memory and descriptors and sleeps for ever; its pid.
+
+    It is the first process of a new pid namespace and holds the others open. All of them may have
+    the same stack: each writes the same two words to it and returns from nothing. The caller must
+    have no signal handlers, since the clone would run them; what it ignores, the clone ignores.
+    """
+    function = ctypes.cast(_libc.pause, ctypes.c_void_p)
+    pid = _libc.clone(function, ctypes.c_void_p(stack_top), ctypes.c_int(flags | _SHARED), None)
+    return _check(pid, "clone", hex(flags))
+
+
+def setns(fd: int, flags: int) -> None:
+    """Join namespaces: those of a process, by its pidfd (Linux 5.8), or the one `fd` stands for."""
+    _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns", hex(flags))
 
 
 def unshare(flags: int) -> None:

@@ -1,7 +1,8 @@
-"""A warm interpreter that forks sandboxes. Runs on the far side, single-threaded, as pid 1.
+"""A warm interpreter that forks programs into sandboxes. Runs on the far side, single-threaded.
 
-One message in (`spawn`, with the sandbox's descriptors), one out (its pidfd). It holds nothing of
-any sandbox: a child gets its own control socket and talks to the server alone.
+Requests come from the maker: `start` a program, `work` for the server inside a sandbox, `end` what
+works there. Each is a fork that joins the sandbox's namespaces; how it ended is told to the server
+under the number that the server gave it. The zygote knows no more of a sandbox than its id.
 """
 
 import _signal
@@ -9,7 +10,6 @@ import gc
 import importlib
 import os
 import select
-import signal
 import socket
 import sys
 from typing import Any, NoReturn
@@ -18,8 +18,7 @@ from atoll.jail import child, mounts
 from atoll.jail import syscalls as sys_
 from atoll.wire import message
 
-CONTROL = 4
-# What short scripts import most and what our own agent needs. Each module costs every fork the
+# What short scripts import most and what our own code needs. Each module costs every fork the
 # copying of its pages, so what starts threads, registers fork hooks or loads large libraries
 # (ssl, asyncio, logging, subprocess) is left to those programs that import it.
 COMMON = (
@@ -30,16 +29,15 @@ COMMON = (
 )  # fmt: skip
 
 
-def run(config: dict[str, Any]) -> NoReturn:
-    """Never returns: forks until the server is gone."""
-    sys.argv[:] = ["python3"]
-    sys.path[:] = [place for place in sys.path if place]
-    control = socket.socket(fileno=CONTROL)
-    os.close(3)
+def run(config: dict[str, Any], control: socket.socket, requests: socket.socket) -> NoReturn:
+    """Never returns: forks until the maker is gone."""
     try:
         _warm(config["preload"])
+        sys_.set_name("atoll-zygote")
+        final = bytes.fromhex(config["final"])
+        child.prepare(bytes.fromhex(config["seccomp"]))
         message.send(control, {"op": "ready", "version": sys.version.split()[0]})
-        _serve(control, bytes.fromhex(config["seccomp"]), mounts.Cover("/proc"))
+        Zygote(control, requests, final).serve()
     except BaseException as error:  # noqa: BLE001 (nobody above; the server is told)
         detail = f"{type(error).__name__}: {error}"
         message.send(control, {"op": "fatal", "detail": detail[:2000]})
@@ -63,60 +61,79 @@ def _warm(preload: list[str]) -> None:
     gc.freeze()
 
 
-def _serve(control: socket.socket, seccomp: bytes, cover: mounts.Cover) -> None:
-    sys_.set_name("atoll-zygote")
-    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(signal.SIGCHLD, _noted)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    poll.register(wake_read, select.POLLIN)
-    while True:
-        ready = dict(poll.poll())
-        if wake_read in ready:
-            os.read(wake_read, 4096)
-            _reap()
-        if control.fileno() in ready:
-            received = message.receive(control)
-            if received is None:
+class Zygote:
+    """The forks of one image."""
+
+    def __init__(self, control: socket.socket, requests: socket.socket, final: bytes) -> None:
+        self._control = control
+        self._requests = requests
+        self._final = final
+        self._cover = mounts.Cover("/proc")
+        self._home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._forks: dict[int, tuple[str, int]] = {}
+
+    def serve(self) -> None:
+        """Fork and reap until the maker is gone."""
+        wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        _signal.signal(_signal.SIGCHLD, _noted)
+        _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(self._requests, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        while True:
+            ready = dict(poll.poll())
+            if wake in ready:
+                os.read(wake, 4096)
+                self._reap()
+            if self._requests.fileno() in ready:
+                received = message.receive(self._requests)
+                if received is None:
+                    return
+                request, _, fds = received
+                if request["op"] == "end":
+                    self._end(request["id"])
+                else:
+                    self._fork(request, fds)
+                for fd in fds:
+                    os.close(fd)
+
+    def _fork(self, request: message.Header, fds: list[int]) -> None:
+        """Programs live in the sandbox's pid namespace; workers do not, so no guest sees them."""
+        program = request["op"] == "start"
+        try:
+            sys_.setns(fds[0] if program else self._home, sys_.CLONE_NEWPID)
+            pid = os.fork()
+        except OSError as error:
+            self._report(request["n"], None, detail=str(error))
+            return
+        if pid == 0:
+            if program:
+                child.become_program(request, fds, self._final, self._cover)
+            child.become_worker(request, fds)
+        self._forks[pid] = (request["id"], request["n"])
+
+    def _end(self, sandbox_id: str) -> None:
+        for pid, (owner, _) in self._forks.items():
+            if owner == sandbox_id:
+                os.kill(pid, _signal.SIGKILL)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
                 return
-            _spawn(control, *received, seccomp, cover)
+            if pid == 0:
+                return
+            _, number = self._forks.pop(pid)
+            if number:
+                cpu_s = usage.ru_utime + usage.ru_stime
+                self._report(number, status, cpu_s=cpu_s, peak=usage.ru_maxrss * 1024)
+
+    def _report(self, number: int, status: int | None, **more: Any) -> None:
+        if number:
+            message.send(self._control, {"op": "exit", "n": number, "status": status, **more})
 
 
 def _noted(_number: int, _frame: object) -> None:
     """Exist, so that SIGCHLD reaches the wake-up descriptor."""
-
-
-def _reap() -> None:
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-
-
-def _spawn(
-    control: socket.socket,
-    request: message.Header,
-    _blob: bytes,
-    fds: list[int],
-    seccomp: bytes,
-    cover: mounts.Cover,
-) -> None:
-    pidfd = -1
-    try:
-        pid = sys_.clone(child.NAMESPACES)
-        if pid == 0:
-            _signal.set_wakeup_fd(-1)
-            child.run(request, fds, seccomp, cover)
-        pidfd = os.pidfd_open(pid)
-        message.send(control, {"op": "spawned", "id": request["id"]}, fds=(pidfd,))
-    except OSError as error:
-        detail = str(error.strerror or error)
-        message.send(control, {"op": "refused", "id": request["id"], "detail": detail})
-    finally:
-        for fd in (*fds, pidfd):
-            if fd >= 0:
-                os.close(fd)

@@ -19,7 +19,7 @@ from atoll.core.errors import (
     QuotaExceeded,
     TooLarge,
 )
-from atoll.core.model import WORKSPACE, Change, FileKind, Stat
+from atoll.core.model import WORKSPACE, Change, FileKind, SandboxSpec, Stat
 from atoll.wire import paths, stream
 
 # The longest a worker may be silent, or a client slow, before the operation is given up.
@@ -27,13 +27,15 @@ SILENCE_S = 120.0
 _LIST_MAX = 64 * 1024 * 1024
 
 
-class Agent(Protocol):
+class Home(Protocol):
     """What files need of their sandbox."""
+
+    spec: SandboxSpec
 
     @property
     def id(self) -> str: ...
 
-    def command(self, header: dict[str, Any], fds: tuple[int, ...] = ()) -> None: ...
+    def work(self, header: dict[str, Any], sock: int | None = None) -> None: ...
 
 
 def absolute(path: str) -> str:
@@ -47,9 +49,9 @@ def absolute(path: str) -> str:
 class _Worker:
     """One running operation."""
 
-    def __init__(self, sock: socket.socket, agent: Agent, path: str) -> None:
+    def __init__(self, sock: socket.socket, home: Home, path: str) -> None:
         self._sock = sock
-        self._agent = agent
+        self._home = home
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._queue: list[bytes] = []
@@ -103,7 +105,7 @@ class _Worker:
                 if count == 0:
                     raise BackendFault(
                         "A file operation was interrupted inside the sandbox.",
-                        sandbox_id=self._agent.id,
+                        sandbox_id=self._home.id,
                     )
                 view = view[count:]
         return bytes(raw)
@@ -124,14 +126,14 @@ class _Worker:
             return TooLarge(text)
         if kind == "invalid":
             return InvalidRequest(text, field="path")
-        return BackendFault(text, sandbox_id=self._agent.id)
+        return BackendFault(text, sandbox_id=self._home.id)
 
 
 class NamespaceFiles:
     """Implements `core.ports.Files`."""
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    def __init__(self, home: Home) -> None:
+        self._home = home
         # A write's last step (is it still as it was? then replace it) is one at a time.
         self._publishing = anyio.Lock()
 
@@ -142,13 +144,14 @@ class NamespaceFiles:
         with ours:
             with theirs:
                 ours.setblocking(False)  # noqa: FBT003
-                header = {**more, "op": "file", "file": op, "path": path}
-                self._agent.command(header, (theirs.fileno(),))
+                bound = self._home.spec.limits.disk_bytes
+                header = {"work": "file", "file": op, "path": path, "disk_bytes": bound, **more}
+                self._home.work(header, theirs.fileno())
             try:
-                yield _Worker(ours, self._agent, path)
+                yield _Worker(ours, self._home, path)
             except (stream.BadFrame, TimeoutError, OSError) as error:
                 raise BackendFault(
-                    f"A file operation failed: {error}", sandbox_id=self._agent.id
+                    f"A file operation failed: {error}", sandbox_id=self._home.id
                 ) from error
 
     async def _simple(self, op: str, path: str, **more: Any) -> dict[str, Any]:

@@ -1,31 +1,21 @@
-"""Make one sandbox: groups, sockets and pipes, a clone of the zygote, and all of it undone."""
+"""Make one sandbox: groups, namespaces, a program that waits, and all of it undone."""
 
 import contextlib
 import os
-import socket
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 
 import anyio
 
 from atoll.backends.namespace.disk import Stack
-from atoll.backends.namespace.sandbox import NamespaceSandbox, Standby
+from atoll.backends.namespace.sandbox import NamespaceSandbox
+from atoll.backends.namespace.waiting import waiting
 from atoll.core.errors import BackendFault
 from atoll.core.model import SandboxSpec
 from atoll.jail.cgroups import Group, Hierarchy
-from atoll.jail.spawn import Zygote
+from atoll.jail.spawn import Made, Zygote
 from atoll.wire.message import Header
 
 _REMOVE_TRIES = 50
-
-
-@dataclass(frozen=True)
-class _Ends:
-    """Descriptors made for a sandbox: ours, and theirs which the zygote passes on."""
-
-    control: socket.socket
-    standby: Standby | None
-    theirs: list[int]
 
 
 @contextlib.asynccontextmanager
@@ -43,13 +33,11 @@ async def opened(
             ) from error
         sandbox = await _spawned(spec, zygote, group, hierarchy, stack)
         try:
-            await sandbox.ready()
             yield sandbox
         finally:
             with anyio.CancelScope(shield=True):
                 await sandbox.close()
     finally:
-        group.close()
         with anyio.CancelScope(shield=True):
             await _removed(group)
 
@@ -57,44 +45,32 @@ async def opened(
 async def _spawned(
     spec: SandboxSpec, zygote: Zygote, group: Group, hierarchy: Hierarchy, stack: Stack | None
 ) -> NamespaceSandbox:
-    ends = _ends(standby=stack is None)
+    """Fresh ones get a program that waits already; kept ones fork when something is asked for."""
+    limits = _limits(spec, hierarchy)
+    standby, theirs, start = None, list[int](), None
+    if stack is None:
+        number, report = zygote.expect()
+        standby, theirs = waiting(number, report, tty=False)
+        start = {"op": "start", "id": spec.id, "n": number, "first": True, **limits}
     try:
-        fds = (*ends.theirs, *group.fds)
         # Shielded: a cancelled request would leave a sandbox whose pidfd nobody received.
-        pidfd = -1
-        with anyio.CancelScope(shield=True):
-            pidfd = await zygote.spawn(_request(spec, hierarchy, stack), fds)
+        made = Made(-1, -1)
+        with group.entries() as groups, anyio.CancelScope(shield=True):
+            request = {**_request(spec, stack), "start": start}
+            made = await zygote.make(request, (*theirs, *groups) if theirs else ())
     except BaseException:
-        ends.control.close()
-        if ends.standby is not None:
-            ends.standby.close()
+        if standby is not None:
+            standby.close()
+            zygote.forget(standby.number)
         raise
     finally:
-        for fd in ends.theirs:
+        for fd in theirs:
             os.close(fd)
-        group.close()
-    return NamespaceSandbox(spec, ends.control, pidfd, group, ends.standby)
+    poll_bytes = 0 if hierarchy.has("memory") else spec.limits.memory_bytes
+    return NamespaceSandbox(spec, zygote, made, group, limits, poll_bytes, standby)
 
 
-def _ends(*, standby: bool) -> _Ends:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)  # noqa: FBT003
-    if not standby:
-        return _Ends(ours, None, [theirs.detach()])
-    sock, sock_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sock.setblocking(False)  # noqa: FBT003
-    stdin, stdin_write = os.pipe2(os.O_CLOEXEC)
-    stdout, stdout_write = os.pipe2(os.O_CLOEXEC)
-    stderr, stderr_write = os.pipe2(os.O_CLOEXEC)
-    for fd in (stdin_write, stdout, stderr):
-        os.set_blocking(fd, False)
-    passed = [theirs.detach(), sock_theirs.detach(), stdin, stdout_write, stderr_write]
-    return _Ends(ours, Standby(sock, stdin_write, stdout, stderr), passed)
-
-
-def _request(spec: SandboxSpec, hierarchy: Hierarchy, stack: Stack | None) -> Header:
-    limits = spec.limits
-    bounded = hierarchy.has("memory")
+def _request(spec: SandboxSpec, stack: Stack | None) -> Header:
     kept = None
     if stack is not None:
         kept = {
@@ -102,17 +78,23 @@ def _request(spec: SandboxSpec, hierarchy: Hierarchy, stack: Stack | None) -> He
             "layers": [f"layers/{name}/fs" for name in stack.layers],
         }
     return {
-        "op": "spawn",
+        "op": "make",
         "id": spec.id,
-        "standby": stack is None,
         "kept": kept,
         "hostname": spec.hostname,
-        "disk_bytes": limits.disk_bytes,
-        "disk_files": limits.disk_files,
+        "disk_bytes": spec.limits.disk_bytes,
+        "disk_files": spec.limits.disk_files,
+    }
+
+
+def _limits(spec: SandboxSpec, hierarchy: Hierarchy) -> Header:
+    """What each program is held to by its own resource limits."""
+    limits = spec.limits
+    return {
         "open_files": limits.open_files,
+        "disk_bytes": limits.disk_bytes,
         "nproc": limits.processes,
-        "data_bytes": 0 if bounded else 2 * limits.memory_bytes,
-        "memory_poll_bytes": 0 if bounded else limits.memory_bytes,
+        "data_bytes": 0 if hierarchy.has("memory") else 2 * limits.memory_bytes,
     }
 
 

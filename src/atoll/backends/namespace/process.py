@@ -14,7 +14,7 @@ import anyio
 
 from atoll.backends.namespace.output import Output
 from atoll.backends.namespace.verdict import Evidence, judge
-from atoll.core.errors import Conflict, InvalidRequest
+from atoll.core.errors import BackendFault, Conflict, InvalidRequest
 from atoll.core.model import Channel, Exit, ExitReason, ProcessSpec, Usage
 from atoll.jail.cgroups import Group
 
@@ -35,8 +35,12 @@ class Home(Protocol):
         """Whether memory ran out, and whether a fork was refused, since this was last asked."""
         ...
 
-    def command(self, header: dict[str, Any]) -> None:
-        """Tell the agent something, without waiting."""
+    def disk_full(self) -> bool:
+        """Whether its disk has no room left."""
+        ...
+
+    def work(self, header: dict[str, Any], sock: int | None = None) -> None:
+        """Have a worker do something inside, without waiting."""
         ...
 
     def kill(self) -> None:
@@ -60,6 +64,7 @@ class NamespaceProcess:
         self._stdin = stdin
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
         self._verdict: ExitReason | None = None
+        self._over_memory = False
         self._timers: list[asyncio.TimerHandle] = [
             self._loop.call_later(spec.wall_s, self.end, ExitReason.WALL_TIME)
         ]
@@ -79,6 +84,10 @@ class NamespaceProcess:
         return await asyncio.shield(self._exit)
 
     # limits
+    def over_memory(self) -> None:
+        """Its sandbox has used too much, and is being ended for it."""
+        self._over_memory = True
+
     def _over_output(self) -> None:
         self.end(ExitReason.OUTPUT)
 
@@ -100,7 +109,8 @@ class NamespaceProcess:
         if self._exit.done() or self._verdict is not None:
             return
         self._verdict = reason
-        self._home.command({"op": "kill", "pid": self._pid})
+        with contextlib.suppress(BackendFault):
+            self._home.work({"work": "kill", "pid": self._pid})
         self._timers.append(self._loop.call_later(KILL_S, self._give_up))
 
     def _give_up(self) -> None:
@@ -109,7 +119,7 @@ class NamespaceProcess:
 
     # its end
     def exited(self, report: dict[str, Any]) -> None:
-        """The agent has seen it end."""
+        """The zygote has seen it end."""
         self._output.drain()
         usage = Usage(
             wall_s=time.monotonic() - self._began,
@@ -121,12 +131,12 @@ class NamespaceProcess:
         if status != 0 and self._verdict is None:
             memory, pids = self._home.new_evidence()
             evidence = Evidence(
-                out_of_memory=bool(report["memory"]) or memory,
+                out_of_memory=self._over_memory or memory,
                 pids_refused=pids,
-                disk_full=bool(report["full"]),
+                disk_full=self._home.disk_full(),
                 last_words=self._output.tail,
             )
-        elif report["memory"]:
+        elif self._over_memory:
             evidence = Evidence(verdict=ExitReason.MEMORY)
         self._settle(judge(status, evidence, usage, truncated=self._output.truncated))
         if self._output.open:
@@ -192,7 +202,7 @@ class NamespaceProcess:
         if not 1 <= number <= _SIGNAL_MAX:
             raise InvalidRequest(f"There is no signal {number}.", field="signal")
         if not self._exit.done():
-            self._home.command({"op": "signal", "pid": self._pid, "signal": int(number)})
+            self._home.work({"work": "signal", "pid": self._pid, "signal": int(number)})
 
     async def resize(self, rows: int, cols: int) -> None:
         if self._tty is None:
