@@ -114,22 +114,60 @@ def test_as_deep_as_it_may_be(disk: Disk, put: Put) -> None:
     assert disk.open("sb_1", None) == stack
 
 
-def test_collect_keeps_what_is_named(disk: Disk, put: Put, tmp_path: Path) -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_layer_goes_with_the_last_that_has_it(
+    disk: Disk, put: Put, tmp_path: Path, *, restarted: bool
+) -> None:
     first = disk.open("sb_1", None)
     put(first, "f", "1")
     disk.freeze("sb_1", "sn_1")
     second = disk.open("sb_1", None)
     fork = disk.open("sb_2", "sn_1")
-    assert disk.collect() == 0
+    if restarted:
+        disk = Disk(tmp_path / "d", None)
+        disk.prepare()
     disk.drop("boxes", "sb_1")
-    assert disk.collect() == 1
     assert layers(tmp_path) == {first.upper, fork.upper}
     disk.drop("frozen", "sn_1")
-    assert disk.collect() == 0
+    assert layers(tmp_path) == {first.upper, fork.upper}
     disk.drop("boxes", "sb_2")
-    assert disk.collect() == 2
-    assert second.upper not in layers(tmp_path)
+    assert layers(tmp_path) == set()
+    assert set(os.listdir(tmp_path / "d/trash")) == {first.upper, second.upper, fork.upper}
+    disk.empty()
     assert os.listdir(tmp_path / "d/trash") == []
+
+
+def test_collect_takes_what_nobody_names(disk: Disk, put: Put, tmp_path: Path) -> None:
+    put(disk.open("sb_1", None), "f", "1")
+    disk.freeze("sb_1", "sn_1")
+    fork = disk.open("sb_2", "sn_1")
+    assert disk.collect() == 0
+    before = layers(tmp_path)
+    (tmp_path / "d/layers/left").mkdir()
+    assert disk.collect() == 1
+    assert layers(tmp_path) == before
+    assert fork.upper in before
+    assert os.listdir(tmp_path / "d/trash") == ["left"]
+
+
+def test_a_crash_while_dropping(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is gone, the layer is not yet in the trash: the next start finds it."""
+    disk.open("sb_1", None)
+
+    def crash(_layer: str) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "_discard", crash)
+        with pytest.raises(Killed):
+            disk.drop("boxes", "sb_1")
+    assert disk.names("boxes") == []
+    assert len(layers(tmp_path)) == 1
+    again = Disk(tmp_path / "d", None)
+    again.prepare()
+    assert again.collect() == 1
 
 
 @pytest.mark.parametrize("step", range(1, 4))
@@ -217,7 +255,24 @@ def test_a_damaged_record_is_a_fault_and_nothing_is_collected(
         disk.collect()
     assert layers(tmp_path) == {stack.upper}
     disk.drop("boxes", "sb_1")
+    assert layers(tmp_path) == {stack.upper}
     assert disk.collect() == 1
+
+
+def test_beside_a_damaged_record_no_shared_layer_goes(
+    disk: Disk, put: Put, tmp_path: Path
+) -> None:
+    """It might have been its layer too."""
+    first = disk.open("sb_1", None)
+    put(first, "f", "1")
+    disk.freeze("sb_1", "sn_1")
+    fork = disk.open("sb_2", "sn_1")
+    (tmp_path / "d/boxes/sb_2.json").write_bytes(b"{")
+    again = Disk(tmp_path / "d", None)
+    again.prepare()
+    again.drop("boxes", "sb_1")
+    again.drop("frozen", "sn_1")
+    assert layers(tmp_path) == {first.upper, fork.upper}
 
 
 def test_a_half_written_record_is_no_record(disk: Disk, tmp_path: Path) -> None:

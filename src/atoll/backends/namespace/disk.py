@@ -7,7 +7,10 @@
 
 A snapshot freezes the upper layer and gives the sandbox a new one: two small files, whatever the
 size. The sandbox's file is replaced first, so that a crash in between leaves one layer more and
-never a snapshot that still changes. A layer that no file names is collected.
+never a snapshot that still changes.
+
+Who shares which layer is known in memory, so that forgetting one of many costs as little as the
+only one. What a crash leaves, layers that no file names, is collected at the start.
 """
 
 import contextlib
@@ -15,7 +18,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -38,19 +41,28 @@ class Stack:
 class Disk:
     """One directory of kept sandboxes. All methods block; call them in a thread.
 
-    `owner` is the host user that sandboxes' files belong to, None for our own.
+    One call at a time, but for those that only read, and `empty`. `owner` is the host user that
+    sandboxes' files belong to, None for our own.
     """
 
     def __init__(self, root: Path, owner: int | None) -> None:
         self._root = root
         self._owner = owner
+        self._sharing: dict[str, set[str]] = {}
+        self._damaged = False
 
     def prepare(self) -> None:
-        """Make the directories. Raises `OSError`."""
+        """Make the directories, and learn who shares which layer. Raises `OSError`."""
         for name in ("boxes", "frozen", "layers", "trash"):
             (self._root / name).mkdir(parents=True, exist_ok=True)
         for name in ("", "layers"):
             (self._root / name).chmod(0o711)
+        for kind in ("boxes", "frozen"):
+            for name in self.names(kind):
+                try:
+                    self._share(self._record(kind, name), self._load(kind, name))
+                except BackendFault:
+                    self._damaged = True
 
     def open(self, sandbox_id: str, base: str | None) -> Stack:
         """The stack of that sandbox, made from `base` when there is none yet."""
@@ -85,9 +97,28 @@ class Disk:
         self._save("frozen", snapshot_id, {"layers": layers})
 
     def drop(self, kind: str, name: str) -> None:
-        """Forget a sandbox (`boxes`) or a snapshot (`frozen`). Its layers wait for `collect`."""
+        """Forget a sandbox (`boxes`) or a snapshot (`frozen`), whatever is left of it.
+
+        The layers that nobody else has wait in the trash for `empty`.
+        """
+        path = self._record(kind, name)
+        found = None
+        with contextlib.suppress(BackendFault):
+            found = self._load(kind, name)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._record(kind, name))
+            os.unlink(path)
+        if found is None:
+            return
+        # An upper layer is nobody else's: a snapshot gets it when its sandbox has a new one.
+        unused = [found["upper"]] if "upper" in found else []
+        for layer in found["layers"]:
+            others = self._sharing.get(layer, set())
+            others.discard(path)
+            if not others:
+                self._sharing.pop(layer, None)
+                unused += [] if self._damaged else [layer]
+        for layer in unused:
+            self._discard(layer)
 
     def names(self, kind: str) -> Sequence[str]:
         """Ids of all sandboxes or snapshots."""
@@ -101,7 +132,7 @@ class Disk:
         return os.path.exists(self._record(kind, name))
 
     def collect(self) -> int:
-        """Delete the layers that nothing names; how many. Not while a sandbox is being made."""
+        """Put the layers that nothing names into the trash; how many."""
         used: set[str] = set()
         present = set(os.listdir(self._root / "layers"))
         for kind in ("boxes", "frozen"):
@@ -109,13 +140,14 @@ class Disk:
                 found = self._load(kind, name) or {"layers": []}
                 used.update(found["layers"])
                 used.add(found.get("upper", ""))
-        unused = present - used
-        for name in unused:
-            with contextlib.suppress(OSError):
-                os.rename(self._root / "layers" / name, self._root / "trash" / name)
+        for name in present - used:
+            self._discard(name)
+        return len(present - used)
+
+    def empty(self) -> None:
+        """Delete what is in the trash, however long that takes."""
         for name in os.listdir(self._root / "trash"):
             erase(self._root / "trash" / name)
-        return len(unused)
 
     def usage(self, layers: Sequence[str]) -> tuple[int, int]:
         """Bytes and files that those layers hold on disk."""
@@ -147,6 +179,14 @@ class Disk:
             self._give(inner)
         return name
 
+    def _discard(self, layer: str) -> None:
+        with contextlib.suppress(OSError):
+            os.rename(self._root / "layers" / layer, self._root / "trash" / layer)
+
+    def _share(self, path: str, record: Mapping[str, Any] | None) -> None:
+        for layer in record["layers"] if record is not None else ():
+            self._sharing.setdefault(layer, set()).add(path)
+
     def _give(self, path: Path) -> None:
         if self._owner is not None:
             os.chown(path, self._owner, self._owner)
@@ -168,11 +208,13 @@ class Disk:
             raise BackendFault(f"The record of {name} is damaged.", sandbox_id=name)
         return cast("dict[str, Any]", value)
 
-    def _save(self, kind: str, name: str, value: dict[str, object]) -> None:
+    def _save(self, kind: str, name: str, value: Mapping[str, Any]) -> None:
         path = self._record(kind, name)
         temporary = f"{path}.{secrets.token_hex(4)}"
         with open(temporary, "x", encoding="ascii") as file:
             json.dump(value, file)
+        # Before the file, so that whatever fails, what the file names is not taken for unused.
+        self._share(path, value)
         os.replace(temporary, path)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import anyio
+import structlog
 from anyio import to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
@@ -21,6 +22,8 @@ from atoll.core.errors import AtollError, BackendFault, Conflict, NotFound, Unav
 from atoll.core.model import BackendReport, Isolation, SandboxSpec
 from atoll.jail import cgroups
 from atoll.jail.spawn import Zygote, ZygoteConfig, launch
+
+_log = structlog.stdlib.get_logger(__name__)
 
 DEFAULT_UID = 0x70000000
 CAPABILITIES = frozenset({"python", "shell", "tty", "snapshots", "watch", "stdin", "persistent"})
@@ -64,7 +67,8 @@ class NamespaceBackend:
         self._tasks: TaskGroup | None = None
         self._slots: dict[tuple[bool, tuple[str, ...]], _Slot] = {}
         self._launching = anyio.Lock()
-        self._layers = anyio.Lock()
+        self._layers = anyio.Lock(fast_acquire=True)
+        self._trash = anyio.Event()
         self._open: dict[str, NamespaceSandbox | None] = {}
         self._kept: dict[str, tuple[NamespaceSandbox, str]] = {}
         self._report: BackendReport | None = None
@@ -78,6 +82,8 @@ class NamespaceBackend:
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(watch_disks, self._disk, self._kept.values)
+        self._tasks.start_soon(self._collect)
+        self._tasks.start_soon(self._empty_forever)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -193,13 +199,25 @@ class NamespaceBackend:
                 await to_thread.run_sync(self._disk.drop, "boxes", sandbox_id)
             if sandbox_id not in self._open:
                 cgroups.Group(self._hierarchy, sandbox_id).remove()
-            if self._tasks is not None:
-                self._tasks.start_soon(self._collect)
+            self._trash.set()
 
     async def _collect(self) -> None:
+        """What a crash has left; nobody makes or forgets a layer meanwhile."""
         with anyio.CancelScope(shield=True):
             async with self._layers:
-                await to_thread.run_sync(self._disk.collect)
+                try:
+                    await to_thread.run_sync(self._disk.collect)
+                except AtollError as error:
+                    _log.warning("layers not collected", error=error.detail)
+        self._trash.set()
+
+    async def _empty_forever(self) -> None:
+        """One at a time, and beside everything else."""
+        while True:
+            await self._trash.wait()
+            self._trash = anyio.Event()
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._disk.empty)
 
     # snapshots
     async def snapshot(self, sandbox_id: str, snapshot_id: str) -> None:
@@ -212,8 +230,7 @@ class NamespaceBackend:
     async def drop_snapshot(self, snapshot_id: str) -> None:
         async with self._layers:
             await to_thread.run_sync(self._disk.drop, "frozen", snapshot_id)
-        if self._tasks is not None:
-            self._tasks.start_soon(self._collect)
+        self._trash.set()
 
     async def snapshot_size(self, snapshot_id: str) -> int:
         layers = await to_thread.run_sync(self._disk.snapshot_layers, snapshot_id)
