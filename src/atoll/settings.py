@@ -227,7 +227,7 @@ class Settings(BaseModel):
         """Where the records are."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite+aiosqlite:///{self.data_dir / 'atoll.db'}"
+        return f"sqlite:///{self.data_dir / 'atoll.db'}"
 
     @property
     def max_limits(self) -> Limits:

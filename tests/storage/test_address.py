@@ -8,7 +8,7 @@ from atoll.core.errors import Busy, InvalidRequest, Unavailable
 from atoll.storage.address import fault, parse
 
 
-@pytest.mark.parametrize("driver", ["sqlite", "sqlite+aiosqlite"])
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+pysqlite"])
 def test_sqlite(driver: str) -> None:
     assert parse(f"{driver}:////var/lib/x.db").path == "/var/lib/x.db"
     assert parse(f"{driver}:///x.db").path == "x.db"

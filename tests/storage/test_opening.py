@@ -57,7 +57,7 @@ async def test_odd_file_names(tmp_path: Path) -> None:
 
 
 async def test_a_database_without_a_file_goes_with_the_block() -> None:
-    for url in ("sqlite://", "sqlite+aiosqlite://"):
+    for url in ("sqlite://", "sqlite+pysqlite://"):
         async with SqlStore.open(url) as one, SqlStore.open(url) as two:
             await one.add_sandbox(sandbox(1))
             assert await one.get_sandbox(TENANT, sandbox(1).id) == sandbox(1)

@@ -27,13 +27,13 @@ class Address:
 def parse(url: str) -> Address:
     """`sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite://` (temporary), `postgresql://…`.
 
-    Drivers may be named (`sqlite+aiosqlite`, `postgresql+asyncpg`), others are `InvalidRequest`.
+    Drivers may be named (`sqlite+pysqlite`, `postgresql+asyncpg`), others are `InvalidRequest`.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise InvalidRequest("That is not a database URL.", field="database_url") from error
-    if parsed.drivername in {"sqlite", "sqlite+aiosqlite"}:
+    if parsed.drivername in {"sqlite", "sqlite+pysqlite"}:
         if parsed.query:
             raise InvalidRequest("An sqlite URL takes no options.", field="database_url")
         path = "" if parsed.database in {None, "", ":memory:"} else str(parsed.database)
@@ -48,7 +48,7 @@ def parse(url: str) -> Address:
 
 def _sqlite_url(path: str) -> URL:
     """The file as a URI of SQLite's own, which may have any character and is used as it is."""
-    return URL.create("sqlite+aiosqlite", database=f"file:{quote(path)}", query={"uri": "true"})
+    return URL.create("sqlite", database=f"file:{quote(path)}", query={"uri": "true"})
 
 
 _SQLITE_REMEDIES = {

@@ -1,18 +1,19 @@
 """Statements in, rows out; errors of the database become ours here and nowhere else."""
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from sqlalchemy import Executable, Row, Table
+from sqlalchemy import Connection, Executable, Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atoll.core.errors import InvalidRequest
 from atoll.storage.address import Address, fault
 from atoll.storage.lanes import Lane
+
+T = TypeVar("T")
 
 MAX_PAGE = 100_000
 MAX_INTEGER = 2**63 - 1
@@ -47,40 +48,36 @@ class Database:
     ) -> Sequence[Row[Any]]:
         """Everything that a query finds."""
         with self.translating():
-            async with self._reads.use() as connection:
-                return (await connection.execute(statement, values)).all()
+            return await self._reads.run(lambda on: on.execute(statement, values).all())
 
     async def row(
         self, statement: Executable, values: Mapping[str, Any] | None = None
     ) -> Row[Any] | None:
         """The first row that a query finds."""
         with self.translating():
-            async with self._reads.use() as connection:
-                return (await connection.execute(statement, values)).first()
+            return await self._reads.run(lambda on: on.execute(statement, values).first())
 
     async def write(self, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
         """Run one statement as a transaction; how many rows it changed."""
+
+        def work(on: Connection) -> int:
+            options = {"preserve_rowcount": True}
+            return on.execute(statement, values, execution_options=options).rowcount
+
         with self.translating():
-            async with self._writes.use() as connection:
-                result = await connection.execute(
-                    statement, values, execution_options={"preserve_rowcount": True}
-                )
-                return result.rowcount
+            return await self._writes.run(work)
 
     async def write_returning(
         self, statement: Executable, values: Mapping[str, Any] | None = None
     ) -> Row[Any] | None:
         """Run one statement with RETURNING as a transaction; the row it changed."""
         with self.translating():
-            async with self._writes.use() as connection:
-                return (await connection.execute(statement, values)).first()
+            return await self._writes.run(lambda on: on.execute(statement, values).first())
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[AsyncConnection]:
+    async def transaction(self, work: Callable[[Connection], T]) -> T:
         """Several statements as one; writers come one after the other on SQLite."""
         with self.translating():
-            async with self._writes.transaction() as connection:
-                yield connection
+            return await self._writes.transact(work)
 
     @contextmanager
     def translating(self) -> Generator[None]:

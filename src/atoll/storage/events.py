@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from atoll.core.records import Event
 from atoll.storage.columns import check_keys
@@ -56,15 +56,18 @@ class EventTable:
             return []
         for event in new:
             check_keys(tenant=event.tenant)
-        async with self._database.transaction() as connection:
+
+        def append(on: Connection) -> Sequence[Event]:
             counted = {"name": "events", "value": len(new)}
-            last = (await connection.execute(self._advance, counted)).scalar_one()
+            last = on.execute(self._advance, counted).scalar_one()
             numbered = [
                 replace(event, seq=last - len(new) + place)
                 for place, event in enumerate(new, start=1)
             ]
-            await connection.execute(_APPEND, [_values(event) for event in numbered])
-        return numbered
+            on.execute(_APPEND, [_values(event) for event in numbered])
+            return numbered
+
+        return await self._database.transaction(append)
 
     async def list(
         self, tenant: str | None, *, sandbox_id: str | None, after_seq: int, limit: int

@@ -5,11 +5,13 @@ import shutil
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from atoll.core.errors import Unavailable
@@ -45,11 +47,11 @@ async def open_database(address: Address) -> AsyncGenerator[Database]:
 
 @asynccontextmanager
 async def _open_sqlite(address: Address) -> AsyncGenerator[Database]:
-    engine = create_async_engine(
+    engine = create_engine(
         address.url,
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
-        connect_args={"timeout": BUSY_S},
+        connect_args={"timeout": BUSY_S, "check_same_thread": False},
     )
     reads, writes = KeptConnection(engine, _PRAGMAS), KeptConnection(engine, _PRAGMAS)
     database = Database(address, reads=reads, writes=writes)
@@ -61,7 +63,6 @@ async def _open_sqlite(address: Address) -> AsyncGenerator[Database]:
     finally:
         await reads.aclose()
         await writes.aclose()
-        await _dispose(engine)
 
 
 @asynccontextmanager
@@ -81,18 +82,12 @@ async def _open_postgres(address: Address) -> AsyncGenerator[Database]:
         await _prepare(database)
         yield database
     finally:
-        await _dispose(engine)
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            await engine.dispose()
 
 
 async def _prepare(database: Database) -> None:
-    connection: AsyncConnection
-    async with database.transaction() as connection:
-        await connection.run_sync(prepare, str(database.address))
-
-
-async def _dispose(engine: AsyncEngine) -> None:
-    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + CLOSE_S):
-        await engine.dispose()
+    await database.transaction(partial(prepare, where=str(database.address)))
 
 
 def _make_private(path: Path) -> None:

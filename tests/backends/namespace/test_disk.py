@@ -259,9 +259,7 @@ def test_a_damaged_record_is_a_fault_and_nothing_is_collected(
     assert disk.collect() == 1
 
 
-def test_beside_a_damaged_record_no_shared_layer_goes(
-    disk: Disk, put: Put, tmp_path: Path
-) -> None:
+def test_beside_a_damaged_record_no_shared_layer_goes(disk: Disk, put: Put, tmp_path: Path) -> None:
     """It might have been its layer too."""
     first = disk.open("sb_1", None)
     put(first, "f", "1")
