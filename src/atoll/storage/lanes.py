@@ -71,15 +71,13 @@ class KeptConnection:
             await self._lock.acquire()
         try:
             # SQLite stops the statement by itself; the scope is for a disk that never answers.
-            with anyio.fail_after(WAIT_S + CLOSE_S, shield=True) as waited:
+            with anyio.move_on_after(WAIT_S + CLOSE_S, shield=True):
                 return await to_thread.run_sync(
                     visit, work, abandon_on_cancel=True, limiter=self._limiter
                 )
-        except TimeoutError:
-            if waited.cancelled_caught:
-                # Its thread may still be in it: leave it there.
-                self._open = _Open(self._engine, self._pragmas)
-            raise
+            # Its thread may still be in it: leave it there.
+            self._open = _Open(self._engine, self._pragmas)
+            raise TimeoutError
         finally:
             self._lock.release()
 
