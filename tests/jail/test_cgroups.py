@@ -110,6 +110,7 @@ def test_v1_without_the_right_to_write(tmp_path: Path) -> None:
         (root / name / "here").chmod(0o555)
     found = detect("i", root, own(tmp_path, "2:memory:/here", "3:pids:/here"))
     assert found.version == 0
+    assert "may not make groups" in found.why
 
 
 def test_v2_delegated(tmp_path: Path, kernel: Kernel) -> None:

@@ -8,7 +8,7 @@ rights, and moving oneself takes no lock that another sandbox's fork holds.
 import contextlib
 import os
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from atoll.core.model import Limits
@@ -40,6 +40,7 @@ def detect(instance: str, root: Path = ROOT, own: Path = Path("/proc/self/cgroup
     except OSError as error:
         return Hierarchy(0, why=f"cannot read {own}: {error.strerror}")
     bases: dict[str, Path] = {}
+    locked = ""
     for controller in _V1:
         if controller in mine and (root / controller / "tasks").exists():
             base = root / controller / mine[controller].lstrip("/") / f"atoll-{instance}"
@@ -47,9 +48,12 @@ def detect(instance: str, root: Path = ROOT, own: Path = Path("/proc/self/cgroup
                 base.mkdir(exist_ok=True)
                 if os.access(base, os.W_OK):
                     bases[controller] = base
+            if controller not in bases:
+                locked = f"cgroup v1 is mounted, but uid {os.geteuid()} may not make groups in it"
     if "pids" in bases or "memory" in bases:
         return Hierarchy(1, bases)
-    return _unified(instance, root, mine.get("", "/"))
+    unified = _unified(instance, root, mine.get("", "/"))
+    return replace(unified, why=locked) if locked and not unified.version else unified
 
 
 def _own(path: Path) -> Iterator[tuple[str, str]]:
