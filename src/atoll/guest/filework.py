@@ -24,6 +24,7 @@ Request = dict[str, Any]
 LIST_MAX = 200_000
 _BATCH = 100
 _DEPTH_MAX = 64
+_SMALL = 64 * 1024
 _MISSING = ""
 _KINDS = {
     errno.ENOENT: "not_found", errno.ENOTDIR: "invalid", errno.EISDIR: "invalid",
@@ -158,13 +159,19 @@ def _read(root: int, request: Request, duplex: stream.Duplex) -> Request:
         found = os.fstat(fd)
         left = found.st_size if request.get("length") is None else int(request["length"])
         offset = int(request.get("offset") or 0)
+        # The kernel's own files are small, and their sizes are not what can be read.
+        while left > _SMALL and (large := min(left, os.fstat(fd).st_size - offset)) > _SMALL:
+            part = min(large, stream.DATA_MAX)
+            duplex.send_file(fd, offset, part)
+            offset += part
+            left -= part
         while left > 0:
-            part = os.pread(fd, min(left, stream.DATA_MAX), offset)
-            if not part:
+            small = os.pread(fd, min(left, _SMALL), offset)
+            if not small:
                 break
-            duplex.send(part)
-            offset += len(part)
-            left -= len(part)
+            duplex.send(small)
+            offset += len(small)
+            left -= len(small)
         return describe(request["path"], found)
     finally:
         os.close(fd)

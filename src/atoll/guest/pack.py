@@ -39,6 +39,17 @@ class _Out:
             self.flush()
         return len(data)
 
+    def file(self, fd: int, size: int) -> None:
+        """Exactly `size` bytes of a file from where it is read."""
+        if size < _BLOCK:
+            while size:
+                part = os.read(fd, size) or bytes(size)
+                self.write(part)
+                size -= len(part)
+            return
+        self.flush()
+        self._duplex.send_file(fd, 0, size)
+
     def flush(self) -> None:
         if self._held:
             self._duplex.send(self._held)
@@ -129,11 +140,7 @@ def _pack_one(
 
 def _copy_out(fd: int, size: int, out: _Out) -> None:
     """Exactly `size` bytes, padded to a record; a file that shrinks meanwhile ends in zeros."""
-    left = size
-    while left:
-        part = os.read(fd, min(left, _BLOCK)) or bytes(min(left, _BLOCK))
-        out.write(part)
-        left -= len(part)
+    out.file(fd, size)
     if size % _RECORD:
         out.write(bytes(_RECORD - size % _RECORD))
 

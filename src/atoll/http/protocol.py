@@ -11,6 +11,8 @@ from atoll.http.errors import MEDIA_TYPE, Refused, problem_of
 HEAD_S = 20.0
 MOST_HEADERS = 1000
 MOST_BYTES = 256 * 1024
+# How much of a body may wait for the application.
+BODY_BYTES = 512 * 1024
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -58,6 +60,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_is_here()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """As uvicorn does it, but letting more come before reading is paused."""
+        if self.cycle.response_complete or (self.parser.should_upgrade() and self._should_upgrade()):
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > BODY_BYTES:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
 
     def send_400_response(self, msg: str) -> None:
         error = self._refusal or Refused(400, msg)

@@ -3,10 +3,11 @@
     u8 kind | u32 length, big endian | body
 
 `D` carries data, `E` ends a direction with a JSON result, `X` ends it with a JSON error. A body is
-at most 256 KiB (`D`) or 64 KiB (the others); whatever claims more is refused unread.
+at most 1 MiB (`D`) or 64 KiB (the others); whatever claims more is refused unread.
 """
 
 import json
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any, cast
 DATA = b"D"
 END = b"E"
 ERROR = b"X"
-DATA_MAX = 256 * 1024
+DATA_MAX = 1024 * 1024
 JSON_MAX = 64 * 1024
 HEADER = struct.Struct(">cI")
 
@@ -72,6 +73,20 @@ class Duplex:
             self._sock.sendall(header(DATA, len(part)))
             self._sock.sendall(part)
             view = view[len(part) :]
+
+    def send_file(self, fd: int, offset: int, size: int) -> None:
+        """Send exactly that part of a file, without reading it: zeros for what it has no longer."""
+        while size:
+            part = min(size, DATA_MAX)
+            self._sock.sendall(header(DATA, part))
+            size -= part
+            while part:
+                sent = os.sendfile(self._sock.fileno(), fd, offset, part)
+                if not sent:
+                    self._sock.sendall(bytes(part))
+                    break
+                offset += sent
+                part -= sent
 
     def end(self, kind: bytes, value: dict[str, Any]) -> None:
         """Send the last frame, `END` or `ERROR`."""

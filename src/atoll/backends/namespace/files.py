@@ -24,7 +24,9 @@ from atoll.wire import paths, stream
 
 # The longest a worker may be silent, or a client slow, before the operation is given up.
 SILENCE_S = 120.0
-_LIST_MAX = 64 * 1024 * 1024
+_GATHERED = 256 * 1024
+# What may be on the way in each direction: enough for both sides to work at the same time.
+_BUFFER = 1024 * 1024
 
 
 class Home(Protocol):
@@ -58,10 +60,10 @@ class _Worker:
         self._queued = 0
 
     async def send(self, data: bytes) -> None:
-        """Queue data; it travels in frames as large as they may be."""
+        """Send data; small pieces are gathered first."""
         self._queue.append(data)
         self._queued += len(data)
-        if self._queued >= stream.DATA_MAX:
+        if self._queued >= _GATHERED:
             await self._flush()
 
     async def _flush(self) -> None:
@@ -71,44 +73,69 @@ class _Worker:
         while view:
             part = view[: stream.DATA_MAX]
             view = view[len(part) :]
-            await self._send_all(stream.header(stream.DATA, len(part)))
-            await self._send_all(part)
+            await self._send_frame(stream.DATA, part)
 
     async def finish_sending(self) -> None:
         await self._flush()
-        await self._send_all(stream.header(stream.END, 2) + b"{}")
+        await self._send_frame(stream.END, memoryview(b"{}"))
 
-    async def _send_all(self, data: bytes | memoryview) -> None:
+    async def _send_frame(self, kind: bytes, body: memoryview) -> None:
+        head = stream.header(kind, len(body))
+        try:
+            sent = self._sock.sendmsg([head, body])
+        except BlockingIOError:
+            sent = 0
         with anyio.fail_after(SILENCE_S):
-            await self._loop.sock_sendall(self._sock, data)
+            if sent < len(head):
+                await self._loop.sock_sendall(self._sock, head[sent:])
+                sent = len(head)
+            if sent < len(head) + len(body):
+                await self._loop.sock_sendall(self._sock, body[sent - len(head) :])
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """The data frames; then `result` holds what the last frame said."""
+        while length := await self._begin():
+            yield await self._exactly(length)
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The same data as it comes, whatever its frames."""
+        while length := await self._begin():
+            while length:
+                piece = await self._some(length)
+                length -= len(piece)
+                yield piece
+
+    async def _begin(self) -> int:
+        """The length of the next data frame, 0 after the last."""
         while True:
             kind, length = stream.parse(await self._exactly(stream.HEADER.size))
-            raw = await self._exactly(length)
-            if kind == stream.DATA:
-                yield raw
-                continue
-            value = stream.body(raw)
-            if kind == stream.ERROR:
-                raise self._failure(value)
-            self.result = value
-            return
+            if kind != stream.DATA:
+                value = stream.body(await self._exactly(length))
+                if kind == stream.ERROR:
+                    raise self._failure(value)
+                self.result = value
+                return 0
+            if length:
+                return length
 
     async def _exactly(self, size: int) -> bytes:
-        raw = bytearray(size)
-        view = memoryview(raw)
-        with anyio.fail_after(SILENCE_S):
-            while view:
-                count = await self._loop.sock_recv_into(self._sock, view)
-                if count == 0:
-                    raise BackendFault(
-                        "A file operation was interrupted inside the sandbox.",
-                        sandbox_id=self._home.id,
-                    )
-                view = view[count:]
-        return bytes(raw)
+        data = await self._some(size) if size else b""
+        while len(data) < size:
+            data += await self._some(size - len(data))
+        return data
+
+    async def _some(self, most: int) -> bytes:
+        """What has come, or the next that comes."""
+        try:
+            data = self._sock.recv(most)
+        except BlockingIOError:
+            with anyio.fail_after(SILENCE_S):
+                data = await self._loop.sock_recv(self._sock, most)
+        if not data:
+            raise BackendFault(
+                "A file operation was interrupted inside the sandbox.", sandbox_id=self._home.id
+            )
+        return data
 
     def _failure(self, value: dict[str, Any]) -> AtollError:
         detail = str(value.get("detail"))[:500]
@@ -144,6 +171,8 @@ class NamespaceFiles:
         with ours:
             with theirs:
                 ours.setblocking(False)  # noqa: FBT003
+                for each in (ours, theirs):
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
                 bound = self._home.spec.limits.disk_bytes
                 header = {"work": "file", "file": op, "path": path, "disk_bytes": bound, **more}
                 self._home.work(header, theirs.fileno())
@@ -176,7 +205,7 @@ class NamespaceFiles:
         if offset < 0 or (length is not None and length < 0):
             raise InvalidRequest("Offset and length cannot be negative.", field="offset")
         async with self._worker("read", place, offset=offset, length=length) as worker:
-            async for data in worker.frames():
+            async for data in worker.pieces():
                 yield data
 
     async def write(
@@ -223,7 +252,7 @@ class NamespaceFiles:
 
     async def pack(self, path: str) -> AsyncGenerator[bytes, None]:
         async with self._worker("pack", absolute(path)) as worker:
-            async for data in worker.frames():
+            async for data in worker.pieces():
                 yield data
 
     async def unpack(self, path: str, data: AsyncIterable[bytes]) -> int:

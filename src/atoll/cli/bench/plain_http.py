@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import BinaryIO
 
 _CHUNK = 256 * 1024
+_LINE = 64  # enough for the size of a chunk, and little of what follows it
 _DEADLINE_S = 120.0
 _END = b"\r\n"
 
@@ -115,28 +116,31 @@ class Connection:
 
     def _counted(self, length: int) -> Iterator[bytes]:
         while length:
-            if not self._rest:
-                self._more()
-            piece, self._rest = self._rest[:length], self._rest[length:]
+            # What is not here yet is read as it is, and never joined to anything.
+            piece = self._rest[:length] or self._received(min(length, _CHUNK))
+            self._rest = self._rest[length:]
             length -= len(piece)
             yield piece
 
     def _chunked(self) -> Iterator[bytes]:
         while True:
             while b"\r\n" not in self._rest:
-                self._more()
+                self._more(_LINE)
             size, _, self._rest = self._rest.partition(b"\r\n")
             length = int(size.partition(b";")[0], 16)
             yield from self._counted(length)
             while len(self._rest) < len(_END):
-                self._more()
+                self._more(_LINE)
             self._rest = self._rest[len(_END) :]
             if not length:
                 return
 
-    def _more(self) -> None:
-        data = self._connected().recv(_CHUNK)
+    def _more(self, most: int = _CHUNK) -> None:
+        self._rest += self._received(most)
+
+    def _received(self, most: int) -> bytes:
+        data = self._connected().recv(most)
         if not data:
             self.close()
             raise BrokenAnswer("The server closed the connection.")
-        self._rest += data
+        return data
