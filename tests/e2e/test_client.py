@@ -53,6 +53,13 @@ async def asynchronous(server: Server) -> AsyncIterator[AsyncAtoll]:
         yield client
 
 
+@pytest.mark.parametrize("printed", ["print(n)", "print(n, flush=True)", "sys.stderr.write('x')"])
+def test_what_is_printed_now_and_then_is_one_event_each(atoll: Atoll, printed: str) -> None:
+    code = f"import sys, time\nfor n in range(5):\n    {printed}\n    time.sleep(0.1)"
+    events = list(atoll.execute_stream("python", code))
+    assert len([each for each in events if isinstance(each, Output)]) == 5
+
+
 def test_one_shots(atoll: Atoll) -> None:
     code = "import sys; data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data); sys.exit(3)"
     result = atoll.execute("python", code, stdin=b"\xff\0", timeout_s=10)

@@ -77,3 +77,11 @@ def test_unfinished() -> None:
         assert unfinished(raw) == b""
     assert unfinished(b"\x80\x80\x80\x80") == b""
     assert unfinished(b"\xff") == b""
+
+
+def test_clients_that_split_lines_their_own_way_find_whole_events() -> None:
+    """`str.splitlines` also cuts at U+0085, U+2028 and U+2029, and many a client uses it."""
+    said = "".join(map(chr, range(0x20))) + "a\x7f\x85b\u2028c\u2029d\xc2\ufeff"
+    sent = OutputEvents().chunk(Channel.STDOUT, said.encode(), 1).decode()
+    assert sent.splitlines() == sent.split("\n")[:-1]
+    assert [_decode(data).decode() for _, _, data in events_of(sent)] == [said]

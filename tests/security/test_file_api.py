@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -265,3 +265,43 @@ async def test_the_client_cannot_overfill_either(backend: NamespaceBackend) -> N
                 await box.files.write("big", _endless())
         await box.files.write("little", b"x")
         assert await names(box.files, ".") == ["/workspace/little"]
+
+
+STOPPED = """
+import time
+def state(pid):
+    return text(f"/proc/{pid}/stat").rpartition(")")[2].split()[0]
+def becomes(pid, *wanted):
+    for _ in range(500):
+        if state(pid) in wanted:
+            return True
+        time.sleep(0.01)
+    return state(pid)
+reading, writing = os.pipe()
+if os.fork() == 0:
+    orphan = os.fork()
+    if orphan == 0:
+        signal.pause()
+    os.write(writing, orphan.to_bytes(4, "little"))
+    os._exit(0)
+os.wait()
+orphan = int.from_bytes(os.read(reading, 4), "little")
+everybody = attempt(os.kill, -1, signal.SIGSTOP)
+stopped = becomes(orphan, "T")
+os.kill(orphan, signal.SIGCONT)
+tell([everybody, stopped, becomes(orphan, "S")])
+os.kill(orphan, signal.SIGKILL)
+"""
+
+
+async def test_the_guest_stops_everything_and_no_client_waits_for_it(box: Sandbox) -> None:
+    """A file worker that the guest stops is ended; the guest's own can be stopped, and go on."""
+    size = 32 * 1024 * 1024
+    await box.files.write("large", bytes(size))
+    async with aclosing(box.files.read("large")) as pieces:
+        await anext(pieces)
+        assert await inside(box, STOPPED) == ["ok", True, True]
+        with pytest.raises(BackendFault, match="interrupted"), anyio.fail_after(5):
+            async for _ in pieces:
+                pass
+    assert len(await read(box.files, "large")) == size

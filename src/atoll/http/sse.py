@@ -20,13 +20,18 @@ Events = AsyncGenerator[bytes, None]
 # A follower may wait long for its first event; its client is to know that it is connected.
 OPEN_S = 0.25
 _BUFFERED = 16
+# What many clients take for the end of a line (`str.splitlines`) though the format does not.
+_BREAKS = tuple((each.encode(), b"\\u%04x" % ord(each)) for each in "\x85\u2028\u2029")
 _HEARTBEAT = b": keep-alive\n\n"
 
 
 def event(kind: str, data: Mapping[str, object], position: object = None) -> bytes:
     """One event. JSON has no line breaks of its own, so one `data` line is enough."""
     head = b"" if position is None else b"id: %s\n" % str(position).encode()
-    return b"%sevent: %s\ndata: %s\n\n" % (head, kind.encode(), to_json(data))
+    body = to_json(data)
+    for raw, escaped in _BREAKS:
+        body = body.replace(raw, escaped)
+    return b"%sevent: %s\ndata: %s\n\n" % (head, kind.encode(), body)
 
 
 class EventStream(Response):

@@ -10,6 +10,8 @@ from atoll.core.model import Channel
 CHUNK = 64 * 1024
 _HELD_MAX = 1024 * 1024
 _TAIL = 512
+# A program that does not buffer writes a line in pieces: how long the first waits for the rest.
+_LINE_S = 0.001
 
 
 class Output:
@@ -30,6 +32,7 @@ class Output:
         self._paused = False
         self._over = False
         self._waiter: asyncio.Future[None] | None = None
+        self._rest_timer: asyncio.TimerHandle | None = None
         self.truncated = False
         self.tail = b""
         for fd in self._pipes:
@@ -65,9 +68,15 @@ class Output:
                 self._paused = True
                 for fd in self._pipes:
                     self._loop.remove_reader(fd)
-            self._wake()
+            if data.endswith(b"\n") or self._held >= CHUNK:
+                self._wake()
+            elif self._rest_timer is None:
+                self._rest_timer = self._loop.call_later(_LINE_S, self._wake)
 
     def _wake(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -117,12 +126,24 @@ class Output:
             self._close(fd)
         self.finish()
 
+    def _next(self) -> tuple[Channel, bytes]:
+        """What one channel wrote before the other spoke, up to the largest chunk."""
+        channel, data = self._chunks.popleft()
+        parts, size = [data], len(data)
+        while self._chunks and self._chunks[0][0] is channel:
+            size += len(self._chunks[0][1])
+            if size > CHUNK:
+                break
+            parts.append(self._chunks.popleft()[1])
+        whole = b"".join(parts)
+        self._held -= len(whole)
+        return channel, whole
+
     async def chunks(self) -> AsyncGenerator[tuple[Channel, bytes], None]:
         """What has come and what comes, until the end."""
         while True:
-            while self._chunks:
-                channel, data = self._chunks.popleft()
-                self._held -= len(data)
+            while self._chunks and self._rest_timer is None:
+                channel, data = self._next()
                 if self._paused and self._held < _HELD_MAX // 2:
                     self._resume()
                 yield channel, data

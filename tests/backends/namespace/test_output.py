@@ -1,0 +1,114 @@
+"""What a program writes becomes chunks: a line is one, whatever the pieces it was written in."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import anyio
+import pytest
+
+from atoll.backends.namespace.output import CHUNK, Output
+from atoll.core.model import Channel
+
+pytestmark = pytest.mark.anyio
+Chunk = tuple[Channel, bytes]
+OUT, ERR = Channel.STDOUT, Channel.STDERR
+
+
+class Pipes:
+    """The far ends of a program's pipes."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Channel, int] = {}
+        ours: dict[int, Channel] = {}
+        for channel in (OUT, ERR):
+            fd, self._ends[channel] = os.pipe()
+            os.set_blocking(fd, False)
+            ours[fd] = channel
+        self.output = Output(ours, 10 * CHUNK, lambda: None)
+
+    def write(self, channel: Channel, data: bytes) -> None:
+        os.write(self._ends[channel], data)
+
+    def close(self) -> None:
+        for fd in self._ends.values():
+            os.close(fd)
+        self._ends.clear()
+
+
+@pytest.fixture
+async def pipes() -> AsyncGenerator[Pipes, None]:
+    made = Pipes()
+    yield made
+    made.close()
+    made.output.close()
+
+
+async def next_of(pipes: Pipes) -> Chunk:
+    with anyio.fail_after(5):
+        return await anext(pipes.output.chunks())
+
+
+async def turn() -> None:
+    """Let the loop look at its descriptors once."""
+    looked = asyncio.Event()
+    one, two = os.pipe()
+    asyncio.get_running_loop().add_reader(one, looked.set)
+    os.write(two, b".")
+    await looked.wait()
+    asyncio.get_running_loop().remove_reader(one)
+    os.close(one)
+    os.close(two)
+
+
+async def test_a_line_in_two_pieces_is_one_chunk(pipes: Pipes) -> None:
+    pipes.write(OUT, b"0")
+    await turn()
+    pipes.write(OUT, b"\n")
+    assert await next_of(pipes) == (OUT, b"0\n")
+
+
+async def test_half_a_line_does_not_wait_for_the_rest_of_it(pipes: Pipes) -> None:
+    pipes.write(OUT, b"name? ")
+    began = anyio.current_time()
+    assert await next_of(pipes) == (OUT, b"name? ")
+    assert anyio.current_time() - began < 0.5
+    pipes.write(OUT, b"\n")
+    assert await next_of(pipes) == (OUT, b"\n")
+
+
+async def test_the_order_of_the_channels_is_kept(pipes: Pipes) -> None:
+    for channel, data in ((OUT, b"a\n"), (ERR, b"b\n"), (OUT, b"c"), (OUT, b"d\n")):
+        pipes.write(channel, data)
+        await turn()
+    pipes.close()
+    with anyio.fail_after(5):
+        async with aclosing(pipes.output.chunks()) as chunks:
+            assert [each async for each in chunks] == [(OUT, b"a\n"), (ERR, b"b\n"), (OUT, b"cd\n")]
+
+
+async def test_no_chunk_is_larger_than_a_chunk(pipes: Pipes) -> None:
+    data = bytes(range(256)) * (CHUNK // 256)
+    whole = b""
+    async with aclosing(pipes.output.chunks()) as chunks:
+        for size in (CHUNK // 2, CHUNK // 2 + 1, CHUNK - 1):
+            pipes.write(OUT, data[:size])
+            await turn()
+        pipes.close()
+        with anyio.fail_after(5):
+            async for channel, chunk in chunks:
+                assert channel is OUT
+                assert 0 < len(chunk) <= CHUNK
+                whole += chunk
+    assert whole == data[: CHUNK // 2] + data[: CHUNK // 2 + 1] + data[: CHUNK - 1]
+
+
+async def test_the_end_does_not_wait(pipes: Pipes) -> None:
+    pipes.write(ERR, b"no line")
+    await turn()
+    pipes.output.finish()
+    with contextlib.closing(pipes.output):
+        async with aclosing(pipes.output.chunks()) as chunks:
+            assert [each async for each in chunks] == [(ERR, b"no line")]
