@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 
@@ -49,6 +50,26 @@ def test_much_data_goes_in_frames_of_bounded_size() -> None:
         parts = everything(theirs)
         thread.join()
     assert b"".join(parts) == data
+    assert max(map(len, parts)) == stream.DATA_MAX
+
+
+@pytest.mark.parametrize(("offset", "more"), [(0, 0), (3, 0), (0, 5)])
+def test_a_file_is_sent_without_reading_and_zeros_for_what_it_lost(offset: int, more: int) -> None:
+    data = bytes(range(1, 101)) * 20_000
+    size = len(data) - offset + more
+    with tempfile.TemporaryFile() as file, duplexes() as (mine, theirs, _):
+        file.write(data)
+        file.flush()
+
+        def send() -> None:
+            mine.send_file(file.fileno(), offset, size)
+            mine.end(stream.END, {})
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        parts = everything(theirs)
+        thread.join()
+    assert b"".join(parts) == data[offset:] + bytes(more)
     assert max(map(len, parts)) == stream.DATA_MAX
 
 
