@@ -63,7 +63,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """As uvicorn does it, but letting more come before reading is paused."""
-        if self.cycle.response_complete or (self.parser.should_upgrade() and self._should_upgrade()):
+        if self.cycle.response_complete or (
+            self.parser.should_upgrade() and self._should_upgrade()
+        ):
             return
         self.cycle.body += body
         if len(self.cycle.body) > BODY_BYTES:
