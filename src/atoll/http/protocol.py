@@ -63,9 +63,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """As uvicorn does it, but letting more come before reading is paused."""
-        parser = self.parser
         # An upgrade makes no cycle, so that is asked first.
-        if parser is None or (parser.should_upgrade() and self._should_upgrade()):
+        upgrade = self.parser.should_upgrade()  # pyright: ignore[reportOptionalMemberAccess]
+        if upgrade and self._should_upgrade():
             return
         if self.cycle.response_complete:
             return
