@@ -295,13 +295,13 @@ os.kill(orphan, signal.SIGKILL)
 
 
 async def test_the_guest_stops_everything_and_no_client_waits_for_it(box: Sandbox) -> None:
-    """A file worker that the guest stops is ended; the guest's own can be stopped, and go on."""
+    """A file worker is no process of the guest's, whose own can be stopped, and go on."""
     size = 32 * 1024 * 1024
     await box.files.write("large", bytes(size))
     async with aclosing(box.files.read("large")) as pieces:
-        await anext(pieces)
+        got = len(await anext(pieces))
         assert await inside(box, STOPPED) == ["ok", True, True]
-        with pytest.raises(BackendFault, match="interrupted"), anyio.fail_after(5):
-            async for _ in pieces:
-                pass
-    assert len(await read(box.files, "large")) == size
+        with anyio.fail_after(5):
+            async for piece in pieces:
+                got += len(piece)
+    assert got == size
