@@ -138,6 +138,18 @@ def _shadows(directory: str) -> bool:
     return False
 
 
+def rehearse() -> None:
+    """Go through what a run does, with nothing to run, while there is nothing else to do.
+
+    A fork copies each page when it first writes to it, if only to count a reference. What is
+    copied before the program is known does not delay it.
+    """
+    recognise(["python3", "-c", "pass"], {})
+    exec(compile("print(end='')", "<string>", "exec", dont_inherit=True), {})  # noqa: S102
+    _flushed()
+    gc.collect(0)
+
+
 def main(call: Call, env: dict[str, str]) -> None:
     """Run the program and end the process as `python3` would; returns when that must do it."""
     code = None

@@ -10,9 +10,12 @@ import termios
 from typing import Any, NoReturn
 
 from atoll.guest import python
-from atoll.wire import paths
+from atoll.wire import message, paths
 
 Request = dict[str, Any]
+_REHEARSAL = message.encode(
+    {"argv": ["python3", "x"], "cwd": "/", "env": {"A": "b"}, "files": [["x", 1]], "cpu_s": 1.0}
+)
 # What an interpreter, or the zygote, handles or ignores and a program must find at its default.
 _CHANGED = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGPIPE, _signal.SIGXFSZ)
 
@@ -45,6 +48,17 @@ def plumb(stdio: list[int], report: int, masters: list[int]) -> tuple[int, list[
     for number in _CHANGED:
         _signal.signal(number, _signal.SIG_DFL)
     return report, masters
+
+
+def rehearse() -> None:
+    """Touch, while waiting, what a start touches."""
+    message.decode(_REHEARSAL)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(paths.open_in(root, paths.clean(".", os.getcwd()), os.O_PATH))
+    finally:
+        os.close(root)
+    python.rehearse()
 
 
 def become(request: Request, blob: bytes, extra: int | None, report: int) -> NoReturn:

@@ -76,6 +76,8 @@ def become_program(request: Request, fds: list[int], final: bytes, cover: mounts
         socket.send_fds(sock, [b"%d" % os.getpid()], masters)
         for fd in masters:
             os.close(fd)
+        if request.get("standby"):
+            start.rehearse()
         received = message.receive(sock)
         if received is not None:
             order, blob, extra = received

@@ -51,7 +51,14 @@ async def _spawned(
     if stack is None:
         number, report = zygote.expect()
         standby, theirs = waiting(number, report, tty=False)
-        start = {"op": "start", "id": spec.id, "n": number, "first": True, **limits}
+        start = {
+            "op": "start",
+            "id": spec.id,
+            "n": number,
+            "first": True,
+            "standby": True,
+            **limits,
+        }
     try:
         # Shielded: a cancelled request would leave a sandbox whose pidfd nobody received.
         made = Made(-1, -1)
