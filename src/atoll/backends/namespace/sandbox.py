@@ -215,14 +215,22 @@ class NamespaceSandbox:
         """The watcher says that there is too much, or has ended because nothing ran."""
         if self._memory_watch is None:
             return
-        with contextlib.suppress(BlockingIOError):
-            if self._memory_watch.recv(16):
-                for process in self._processes.values():
-                    process.over_memory()
-                return
-            self._end_memory_watch()
-            if self._processes:
+        try:
+            said = self._memory_watch.recv(16)
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        if said:
+            for process in self._processes.values():
+                process.over_memory()
+            return
+        self._end_memory_watch()
+        if self._processes:
+            try:
                 self._watch_memory()
+            except BackendFault:
+                self.kill()  # rather than let it run unwatched
 
     def _end_memory_watch(self) -> None:
         if self._memory_watch is not None:
