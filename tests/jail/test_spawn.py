@@ -124,7 +124,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("which", ["launcher", "zygote"])
+@pytest.mark.parametrize("which", ["launcher", "maker", "zygote"])
 async def test_the_loss_of_a_zygote(data: Path, which: str) -> None:
     """What ran in it is gone, and the next sandbox comes from a new one."""
     async with NamespaceBackend(NamespaceConfig(data)) as backend:
@@ -133,7 +133,7 @@ async def test_the_loss_of_a_zygote(data: Path, which: str) -> None:
             assert await first(process) == b"on\n"
             (slot,) = backend._slots.values()
             family = descendants(slot.zygote.pid)
-            os.kill(family[0 if which == "launcher" else 1], signal.SIGKILL)
+            os.kill(family[["launcher", "maker", "zygote"].index(which)], signal.SIGKILL)
             with anyio.fail_after(5):
                 await process.wait()
             with pytest.raises(BackendFault):

@@ -23,6 +23,7 @@ import stat
 import sys
 import time
 import types
+from collections.abc import Mapping
 from importlib.machinery import BuiltinImporter, SourceFileLoader
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ class Call(NamedTuple):
     python: str
 
 
-def recognise(argv: list[str], env: dict[str, str]) -> Call | None:
+def recognise(argv: list[str], env: Mapping[str, str]) -> Call | None:
     """The call, or None when only a real `python3` does the same thing."""
     if not argv or argv[0] not in NAMES or env.get("LANG", _LANG) != _LANG:
         return None
@@ -78,7 +79,7 @@ def recognise(argv: list[str], env: dict[str, str]) -> Call | None:
     return None if call is None or _shadows(call.place or ".") else call
 
 
-def _found(name: str, env: dict[str, str]) -> str:
+def _found(name: str, env: Mapping[str, str]) -> str:
     """The file that an exec would run. A host without a plain `python` has it here."""
     if "/" not in name:
         for place in env.get("PATH", os.defpath).split(":"):
@@ -150,7 +151,7 @@ def rehearse() -> None:
     gc.collect(0)
 
 
-def main(call: Call, env: dict[str, str]) -> None:
+def main(call: Call, env: dict[str, str] | None) -> None:
     """Run the program and end the process as `python3` would; returns when that must do it."""
     code = None
     if call.kind != "module":
@@ -176,11 +177,12 @@ def _absolute(path: str) -> str:
     return path if path.startswith("/") else f"{os.getcwd()}/{path}"
 
 
-def _freshen(call: Call, env: dict[str, str]) -> None:
+def _freshen(call: Call, env: dict[str, str] | None) -> None:
     """Nothing of the zygote's own shows: environment, modules, signal handlers, random state."""
-    _set_environment(env)
-    if "TZ" in env:
-        time.tzset()
+    if env is not None:
+        _set_environment(env)
+        if "TZ" in env:
+            time.tzset()
     for name in [name for name in sys.modules if name == "atoll" or name.startswith("atoll.")]:
         del sys.modules[name]
     sys.meta_path[:] = [one for one in sys.meta_path if type(one).__name__ != "AtollBundle"]

@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import termios
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from atoll.guest import python
@@ -74,11 +75,13 @@ def become(request: Request, blob: bytes, extra: int | None, report: int) -> NoR
         if extra is not None:
             os.close(extra)
         stage = "exec"
-        call = None if request.get("tty") else python.recognise(request["argv"], request["env"])
+        given = request["env"]  # None: as it is
+        env = os.environ if given is None else given
+        call = None if request.get("tty") else python.recognise(request["argv"], env)
         if call is not None:
             os.close(report)
-            python.main(call, request["env"])  # returns when the code must run cold
-        _exec(request["argv"], request["env"])
+            python.main(call, given)  # returns when the code must run cold
+        _exec(request["argv"], env)
     except (OSError, paths.BadPath, ValueError) as error:
         number = getattr(error, "errno", None) or errno.EINVAL
         text = {"stage": stage, "errno": number, "detail": str(error)[:1000]}
@@ -86,7 +89,7 @@ def become(request: Request, blob: bytes, extra: int | None, report: int) -> NoR
         os._exit(127)
 
 
-def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:
+def _exec(argv: list[str], env: Mapping[str, str]) -> NoReturn:
     if not argv[0]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "")
     os.execvpe(argv[0], argv, env)

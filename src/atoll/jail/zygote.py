@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from atoll.jail import child, mounts
 from atoll.jail import syscalls as sys_
+from atoll.jail.launch import SINGLE
 from atoll.wire import message
 
 # What short scripts import most and what our own code needs. Each module costs every fork the
@@ -56,6 +57,8 @@ def _warm(preload: list[str]) -> None:
         raise RuntimeError(
             f"preloading {preload} started threads, and a process with threads cannot be forked"
         )
+    for name in SINGLE:
+        os.environ.pop(name, None)
     sys.path_importer_cache.clear()
     gc.collect()
     gc.freeze()

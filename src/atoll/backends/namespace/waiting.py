@@ -14,21 +14,13 @@ import anyio
 
 from atoll.core.errors import AtollError, BackendFault, Conflict, InvalidRequest, QuotaExceeded
 from atoll.core.model import Channel, ProcessSpec
+from atoll.jail.launch import ENVIRONMENT
 from atoll.wire.message import BadMessage, Header, send
 
 INLINE_MAX = 24 * 1024
 _HELLO_MAX = 500
 _REPORT_MAX = 8192
 _ONE_FD = socket.CMSG_LEN(4)
-ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/atoll/bin",
-    "HOME": "/home/user",
-    "USER": "user",
-    "LOGNAME": "user",
-    "SHELL": "/bin/bash",
-    "LANG": "C.UTF-8",
-    "PYTHONUNBUFFERED": "1",
-}
 
 
 @dataclass(slots=True)
@@ -129,7 +121,7 @@ def order(spec: ProcessSpec, env: Mapping[str, str]) -> tuple[Header, bytes]:
     header: Header = {
         "argv": spec.argv,
         "cwd": spec.cwd,
-        "env": env,
+        "env": None if env == ENVIRONMENT else env,
         "files": [[path, len(data)] for path, data in spec.files.items()],
         "cpu_s": spec.cpu_s,
         "tty": spec.tty is not None,
