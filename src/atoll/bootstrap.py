@@ -26,6 +26,7 @@ from atoll.http.runner import bind, run_server
 from atoll.http.services import Services
 from atoll.http.translate import bounds
 from atoll.images import languages as language_table
+from atoll.images import wasm as wasm_images
 from atoll.service.audit import Audit
 from atoll.service.backends import Backends
 from atoll.service.clock import Clock, SystemClock
@@ -55,7 +56,7 @@ def _namespace(settings: Settings) -> Backend:
             data_dir=settings.data_dir,
             uid=settings.uid_base,
             preload=settings.preload_sets,
-            binds=language_table.beside(language_table.load()),
+            binds=(*language_table.beside(language_table.load()), *wasm_images.program()),
         )
     )
 

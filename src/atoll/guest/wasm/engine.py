@@ -1,0 +1,94 @@
+"""The engine's settings, and modules from files.
+
+Artefacts of one set of settings run in no other, so `key` names the cache that they are kept in.
+"""
+
+import functools
+import os
+from typing import Any
+
+from atoll.guest.wasm.report import INVALID, Refused
+
+MODULE_MAX = 128 * 1024 * 1024
+STACK_BYTES = 1024 * 1024
+_MAGIC = b"\0asm"
+_MODULE, _COMPONENT = b"\x01\0\0\0", b"\0\x01\0"
+
+
+@functools.cache
+def engine(*, fuel: bool) -> Any:
+    """One for each way of counting: instructions are counted only where somebody asked."""
+    import wasmtime  # noqa: PLC0415 (optional, and fifty milliseconds)
+
+    config = wasmtime.Config()
+    config.consume_fuel = fuel
+    config.max_wasm_stack = STACK_BYTES
+    config.wasm_threads = False
+    config.wasm_memory64 = False
+    config.wasm_multi_memory = True
+    return wasmtime.Engine(config)
+
+
+@functools.cache
+def linker(*, fuel: bool) -> Any:
+    """WASI preview 1, and nothing else, for modules to import."""
+    import wasmtime  # noqa: PLC0415
+
+    made = wasmtime.Linker(engine(fuel=fuel))
+    made.define_wasi()
+    return made
+
+
+def key(*, fuel: bool) -> str:
+    """What an artefact depends on besides its module."""
+    import wasmtime  # noqa: PLC0415
+
+    machine = os.uname().machine
+    return f"wasmtime-{wasmtime.__version__}-{machine}-{'fuel' if fuel else 'plain'}"
+
+
+def read(path: str) -> bytes:
+    """The bytes of a module's file. Raises `Refused`."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MODULE_MAX + 1)
+    except (OSError, ValueError) as error:
+        raise Refused(INVALID, f"{path} cannot be read: {_reason(error)}.") from error
+    if len(data) > MODULE_MAX:
+        raise Refused(INVALID, f"{path} is larger than {MODULE_MAX // 1024 // 1024} MiB.")
+    return data
+
+
+def compiled(data: bytes, *, fuel: bool) -> Any:
+    """A module from its binary or its text form, never from compiled code. Raises `Refused`."""
+    import wasmtime  # noqa: PLC0415
+
+    if not data.startswith(_MAGIC):
+        data = _assembled(data)
+    elif data[5:8] == _COMPONENT:
+        raise Refused(INVALID, "This is a component (WASI preview 2); only modules can be run.")
+    elif data[4:8] != _MODULE:
+        raise Refused(INVALID, "This is no WebAssembly module of version 1.")
+    try:
+        return wasmtime.Module(engine(fuel=fuel), data)
+    except wasmtime.WasmtimeError as error:
+        raise Refused(INVALID, f"This is no valid module: {error}") from error
+
+
+def _assembled(text: bytes) -> bytes:
+    import wasmtime  # noqa: PLC0415
+
+    try:
+        source = text.decode()
+    except UnicodeDecodeError:
+        raise Refused(INVALID, "This is neither a WebAssembly module nor its text form.") from None
+    if "(" not in source or "\0" in source:
+        raise Refused(INVALID, "This is neither a WebAssembly module nor its text form.")
+    try:
+        return bytes(wasmtime.wat2wasm(source))
+    except wasmtime.WasmtimeError as error:
+        raise Refused(INVALID, f"The text form cannot be read: {error}") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
