@@ -16,6 +16,8 @@ import anyio
 import anyio.to_thread
 
 from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
+from atoll.backends.wasm import Program, WasmBackend, WasmConfig
+from atoll.backends.wasm.backend import WARM
 from atoll.core.errors import AtollError, Unavailable
 from atoll.core.ports import Backend
 from atoll.core.store import Store
@@ -61,7 +63,43 @@ def _namespace(settings: Settings) -> Backend:
     )
 
 
-_BACKENDS: Mapping[str, Callable[[Settings], Backend]] = {"namespace": _namespace}
+def wasm_backend(settings: Settings, scratch: Path | None = None) -> WasmBackend:
+    """WebAssembly in namespace sandboxes of its own; `scratch` is for those, when not a server."""
+    state = settings.data_dir / "wasm"
+    workers = NamespaceBackend(
+        NamespaceConfig(
+            data_dir=scratch or state,
+            uid=settings.uid_base,
+            preload=(WARM,),
+            binds=(*wasm_images.program(), *wasm_images.state(state)),
+        )
+    )
+    return WasmBackend(WasmConfig(state, _wasm_programs()), workers)
+
+
+def _wasm_programs() -> Mapping[str, Program]:
+    found: dict[str, Program] = {}
+    python, quickjs = wasm_images.python(), wasm_images.quickjs()
+    if python is not None:
+        place = "/opt/python"
+        found["python3"] = found["python"] = Program(
+            python,
+            directories=((f"{wasm_images.STATE}/python", place),),
+            env={
+                "PYTHONPATH": f"{place}/early.zip",
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+        )
+    if quickjs is not None:
+        found["qjs"] = found["node"] = Program(quickjs, call="quickjs")
+    return found
+
+
+_BACKENDS: Mapping[str, Callable[[Settings], Backend]] = {
+    "namespace": _namespace,
+    "wasm": wasm_backend,
+}
 
 
 def backends_of(settings: Settings) -> Sequence[Backend]:

@@ -38,6 +38,9 @@ class ExitReason(StrEnum):
     PIDS = "pids"
     DISK = "disk"
     OPEN_FILES = "open_files"
+    TRAP = "trap"
+    FUEL = "fuel"
+    INVALID = "invalid"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
 
@@ -98,7 +101,8 @@ class ProcessSpec:
     (paths relative to `cwd`, or absolute) are written before the program starts, with mode 0644.
     `wall_s` and `cpu_s` bound the process and everything it started; `output_bytes` bounds
     stdout and stderr together: past it the output is cut and the process ends with `OUTPUT`.
-    Without `stdin` the program reads end-of-file at once.
+    Without `stdin` the program reads end-of-file at once. `function` calls that export of a
+    WebAssembly module with the rest of `argv` as its arguments; `fuel` bounds its instructions.
     """
 
     argv: tuple[str, ...]
@@ -110,6 +114,8 @@ class ProcessSpec:
     wall_s: float = 30.0
     cpu_s: float = 30.0
     output_bytes: int = 8 * MIB
+    function: str | None = None
+    fuel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +129,19 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended. `code` is None unless the program itself chose one."""
+    """How a process ended. `code` is None unless the program itself chose one.
+
+    `detail` says more of the reason, such as the name of a trap. `results` are what a called
+    `function` returned; numbers that JSON has no word for are strings.
+    """
 
     code: int | None
     reason: ExitReason
     signal: int | None = None
     truncated: bool = False
     usage: Usage = field(default_factory=Usage)
+    detail: str = ""
+    results: tuple[int | float | str | None, ...] = ()
 
 
 class FileKind(StrEnum):

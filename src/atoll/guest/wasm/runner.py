@@ -27,17 +27,18 @@ class Task(NamedTuple):
     """What to run.
 
     `argv[0]` is what the module is told its name is; the rest are its arguments or, with
-    `invoke`, those of that function. `roots` are (directory, its name for the module) pairs.
-    Zero means no bound.
+    `invoke`, those of that function. `roots` are directories: the path, its name for the module,
+    whether it may write. `call` calls what is not a program by itself. Zero means no bound.
     """
 
     argv: list[str]
     env: dict[str, str]
-    roots: list[tuple[str, str]]
+    roots: list[tuple[str, str, bool]]
     invoke: str | None = None
     memory_bytes: int = 0
     fuel: int = 0
     wall_s: float = 0.0
+    call: Callable[[Any, Any, Any], Report] | None = None
 
 
 def run(task: Task, load: Callable[[], Any], tell: Callable[[Report], None]) -> None:
@@ -67,7 +68,7 @@ def _late(wall_s: float, done: threading.Lock, tell: Callable[[Report], None]) -
 
 
 def _ran(task: Task, module: Any) -> Report:
-    import wasmtime  # noqa: PLC0415 (optional)
+    import wasmtime
 
     counted = task.fuel > 0
     store = wasmtime.Store(engine.engine(fuel=counted))
@@ -84,6 +85,8 @@ def _ran(task: Task, module: Any) -> Report:
     instance = None
     try:
         instance = engine.linker(fuel=counted).instantiate(store, module)
+        if task.call is not None:
+            return task.call(task, store, instance)
         return _called(task, store, instance)
     except wasmtime.ExitTrap as end:
         return Report(EXITED, end.code)
@@ -94,7 +97,7 @@ def _ran(task: Task, module: Any) -> Report:
 
 
 def _wasi(task: Task) -> Any:
-    import wasmtime  # noqa: PLC0415
+    import wasmtime
 
     config = wasmtime.WasiConfig()
     config.argv = task.argv[:1] if task.invoke else task.argv
@@ -102,16 +105,16 @@ def _wasi(task: Task) -> Any:
     config.inherit_stdin()
     config.inherit_stdout()
     config.inherit_stderr()
-    for directory, name in task.roots:
+    for directory, name, writable in task.roots:
         try:
-            config.preopen_dir(directory, name)
+            config.preopen_dir(directory, name, writable)
         except wasmtime.WasmtimeError:
             raise Refused(INVALID, f"The directory {directory} cannot be opened.") from None
     return config
 
 
 def _called(task: Task, store: Any, instance: Any) -> Report:
-    import wasmtime  # noqa: PLC0415
+    import wasmtime
 
     exports = instance.exports(store)
     name = task.invoke or "_start"
@@ -145,7 +148,7 @@ def _trapped(task: Task, trap: Any, store: Any, instance: Any) -> Report:
 
 def _full(limit: int, store: Any, instance: Any) -> bool:
     """Whether a module that trapped could not have grown: they trap when they were refused."""
-    import wasmtime  # noqa: PLC0415
+    import wasmtime
 
     if instance is None:
         return False

@@ -36,7 +36,7 @@ def _parameter(kind: str, word: str, where: str) -> int | float:
 def _integer(bits: int, word: str, where: str) -> int:
     """Signed or unsigned, decimal or 0x…; given to the module as signed."""
     try:
-        if len(word) > 80:  # noqa: PLR2004 (more than any integer of 64 bits, in any base)
+        if len(word) > 80:
             raise ValueError(word)
         number = int(word, 0) if word.lstrip("+-")[:1] == "0" and "x" in word else int(word)
     except ValueError:

@@ -1,0 +1,31 @@
+"""Call QuickJS-NG, whose WASI build is a library, as if it were a program `qjs FILE ARGS`."""
+
+from typing import Any
+
+from atoll.guest.wasm.report import EXITED, Report
+
+DRIVER = "/opt/atoll/lib/atoll/guest/wasm/quickjs.js"
+
+
+def call(argv: list[str], store: Any, instance: Any) -> Report:
+    """Evaluate the driver with the words after the program's name as its arguments."""
+    with open(DRIVER, encoding="utf-8") as file:
+        driver = file.read()
+    exports = instance.exports(store)
+    exports["_initialize"](store)
+    words = [argv[0], "--std", "-m", "-e", driver, *argv[1:]]
+    failed = exports["qjs_init_argv"](store, len(words), _placed(words, store, exports))
+    return Report(EXITED, 1 if failed else 0)
+
+
+def _placed(words: list[str], store: Any, exports: Any) -> int:
+    """An `argv` in the module's memory; its address."""
+    texts = [word.encode("utf-8", "surrogateescape") + b"\0" for word in words]
+    pointers = 4 * (len(texts) + 1)
+    start = exports["malloc"](store, pointers + sum(map(len, texts)))
+    table, place = b"", start + pointers
+    for text in texts:
+        table += place.to_bytes(4, "little")
+        place += len(text)
+    exports["memory"].write(store, table + bytes(4) + b"".join(texts), start)
+    return int(start)
