@@ -85,6 +85,7 @@ def _wasm_programs() -> Mapping[str, Program]:
         found["python3"] = found["python"] = Program(
             python,
             directories=((f"{wasm_images.STATE}/python", place),),
+            rehearsal=("python3", "-c", "pass"),
             env={
                 "PYTHONPATH": f"{place}/early.zip",
                 "PYTHONUNBUFFERED": "1",

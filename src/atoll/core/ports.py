@@ -175,6 +175,15 @@ class Watches(Protocol):
 
 
 @runtime_checkable
+class Rearmable(Protocol):
+    """A process whose limits can begin anew: one that was started before it was needed."""
+
+    def rearm(self, spec: ProcessSpec) -> None:
+        """From now on `wall_s`, `cpu_s` and `output_bytes` of that, for what is yet to come."""
+        ...
+
+
+@runtime_checkable
 class Pausable(Protocol):
     """A sandbox whose processes can be frozen."""
 

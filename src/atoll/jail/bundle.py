@@ -26,6 +26,7 @@ MODULES = (
     "atoll.guest.wasm.engine",
     "atoll.guest.wasm.quickjs",
     "atoll.guest.wasm.runner",
+    "atoll.guest.wasm.waiting",
     "atoll.guest.wasm.program",
     "atoll.guest.wasm.warm",
     "atoll.jail.syscalls",

@@ -38,6 +38,10 @@ class Output:
         for fd in self._pipes:
             self._loop.add_reader(fd, self._readable, fd)
 
+    def allow(self, limit: int) -> None:
+        """Let it deliver so many bytes from now on."""
+        self._left = limit
+
     def _readable(self, fd: int) -> None:
         try:
             data = os.read(fd, CHUNK)

@@ -65,13 +65,9 @@ class NamespaceProcess:
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
         self._verdict: ExitReason | None = None
         self._over_memory = False
-        self._timers: list[asyncio.TimerHandle] = [
-            self._loop.call_later(spec.wall_s, self.end, ExitReason.WALL_TIME)
-        ]
+        self._timers: list[asyncio.TimerHandle] = []
         self._cpu = 0.0
-        if spec.cpu_s < spec.wall_s:
-            self._cpu = home.group.cpu_s() or 0.0
-            self._timers.append(self._loop.call_later(spec.cpu_s / 2, self._check_cpu))
+        self._arm()
 
     @property
     def pid(self) -> int:
@@ -87,6 +83,24 @@ class NamespaceProcess:
     def over_memory(self) -> None:
         """Its sandbox has used too much, and is being ended for it."""
         self._over_memory = True
+
+    def rearm(self, spec: ProcessSpec) -> None:
+        if self._exit.done() or self._verdict is not None:
+            return
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        self._spec = spec
+        self._began = time.monotonic()
+        self._output.allow(spec.output_bytes)
+        self._arm()
+
+    def _arm(self) -> None:
+        spec = self._spec
+        self._timers.append(self._loop.call_later(spec.wall_s, self.end, ExitReason.WALL_TIME))
+        if spec.cpu_s < spec.wall_s:
+            self._cpu = self._home.group.cpu_s() or 0.0
+            self._timers.append(self._loop.call_later(spec.cpu_s / 2, self._check_cpu))
 
     def _over_output(self) -> None:
         self.end(ExitReason.OUTPUT)

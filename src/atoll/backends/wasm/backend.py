@@ -62,6 +62,7 @@ class WasmBackend:
         self._digests: dict[Path, str] = {}
         self._exits = contextlib.AsyncExitStack()
         self._tasks: TaskGroup | None = None
+        self._last: Program | None = None
         self._why = ""
         self._pulling = anyio.Lock()
 
@@ -132,7 +133,8 @@ class WasmBackend:
         draft.replace(self._early())
 
     def named(self, word: str) -> Program | None:
-        return self._config.programs.get(word)
+        self._last = self._config.programs.get(word)
+        return self._last
 
     async def of_program(self, program: Program, *, fuel: bool) -> str:
         name = self._digests.get(program.module)
@@ -195,7 +197,17 @@ class WasmBackend:
         )
         worker = replace(spec, limits=limits, env={}, preload=self._config.preload)
         async with self._workers.open(worker) as box:
-            yield WasmSandbox(spec, box, self)
+            sandbox = WasmSandbox(spec, box, self)
+            if not spec.persistent and spec.base is None:
+                await sandbox.prepare(*self._likely())
+            yield sandbox
+
+    def _likely(self) -> tuple[Program | None, str | None]:
+        """The program that was run last, and its code."""
+        if self._last is None:
+            return None, None
+        name = self._digests.get(self._last.module, "")
+        return self._last, self._cache.known(name, "plain")
 
     async def owned(self) -> Sequence[str]:
         return [] if self._why else await self._workers.owned()

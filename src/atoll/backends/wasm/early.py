@@ -14,6 +14,7 @@ from atoll.core.ports import Backend
 EARLY = "early.zip"
 _MAKE = f"""
 import zipfile
+from importlib._bootstrap_external import _code_to_timestamp_pyc as pyc
 whole = zipfile.ZipFile("/usr/local/lib/python312.zip")
 wanted = (
     "encodings/__init__", "encodings/aliases", "encodings/utf_8", "encodings/ascii",
@@ -29,7 +30,7 @@ with zipfile.ZipFile("/workspace/{EARLY}", "w", zipfile.ZIP_STORED) as early:
         if name + ".pyc" in whole.namelist():
             early.writestr(zipfile.ZipInfo(name + ".pyc"), whole.read(name + ".pyc"))
     for name in ("sitecustomize", "usercustomize"):
-        early.writestr(zipfile.ZipInfo(name + ".py"), "")
+        early.writestr(zipfile.ZipInfo(name + ".pyc"), pyc(compile("", name, "exec")))
 """
 _SPEC = ProcessSpec(("python3", "early.py"), files={"early.py": _MAKE.encode()})
 

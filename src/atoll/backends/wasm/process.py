@@ -7,6 +7,7 @@ from typing import cast
 
 import anyio
 
+from atoll.backends.wasm.ready import Chunks
 from atoll.core.errors import AtollError
 from atoll.core.model import Channel, Exit, ExitReason
 from atoll.core.ports import Files, Process
@@ -25,8 +26,11 @@ _NUMBERS = (int, float, str)
 class WasmProcess:
     """Implements `core.ports.Process`."""
 
-    def __init__(self, worker: Process, files: Files, report: str, *, function: bool) -> None:
+    def __init__(
+        self, worker: Process, output: Chunks, files: Files, report: str, *, function: bool
+    ) -> None:
         self._worker = worker
+        self._output = output
         self._files = files
         self._report = report
         self._function = function
@@ -38,7 +42,7 @@ class WasmProcess:
         return self._worker.pid
 
     def output(self) -> AsyncGenerator[tuple[Channel, bytes], None]:
-        return self._worker.output()
+        return self._output
 
     async def write_stdin(self, data: bytes) -> None:
         await self._worker.write_stdin(data)

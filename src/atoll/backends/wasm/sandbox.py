@@ -7,6 +7,7 @@ from typing import Protocol
 
 from atoll.backends.wasm.process import WasmProcess
 from atoll.backends.wasm.programs import Program
+from atoll.backends.wasm.ready import ENTER, Ready
 from atoll.core.errors import InvalidRequest, NotFound, Unsupported
 from atoll.core.model import MIB, WORKSPACE, Change, ProcessSpec, SandboxSpec
 from atoll.core.ports import Ended, Files, Sandbox, Watches
@@ -15,7 +16,6 @@ from atoll.wire import paths
 MODULE_MAX = 128 * MIB
 CODE = "/opt/atoll/wasm/code"
 ENVIRONMENT = {"HOME": WORKSPACE, "PATH": "/", "LANG": "C.UTF-8"}
-_ENTER = "import atoll_wasm; atoll_wasm.main()"
 _LEADS = (b"\0asm", b"(", b";;")
 
 
@@ -46,6 +46,7 @@ class WasmSandbox:
         self._worker = worker
         self._toolbox = toolbox
         self._number = 0
+        self._ready: Ready | None = None
 
     @property
     def id(self) -> str:
@@ -77,11 +78,25 @@ class WasmSandbox:
             code = await self._toolbox.of_module(await self._module(spec), fuel=fuel)
         self._number += 1
         report = f"/run/atoll-wasm-{self._number}.json"
-        argv = ("python3", "-c", _ENTER, *self._options(spec, program, f"{CODE}/{code}", report))
-        process = await self._worker.start(
-            replace(spec, argv=(*argv, *spec.argv), env={}, function=None, fuel=None)
-        )
-        return WasmProcess(process, self.files, report, function=spec.function is not None)
+        words = [*self._options(spec, program, f"{CODE}/{code}", report), *spec.argv]
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            process, output = await ready.run(spec, words)
+        else:
+            process = await self._worker.start(
+                replace(spec, argv=(*ENTER, *words), env={}, function=None, fuel=None)
+            )
+            output = process.output()
+        return WasmProcess(process, output, self.files, report, function=spec.function is not None)
+
+    async def prepare(self, program: Program | None, code: str | None) -> None:
+        """Start a worker now for the first program, expecting that it will be this one."""
+        spec = ProcessSpec(("rehearsal",))
+        words = ["rehearsal"]
+        if program is not None and code is not None:
+            words = self._options(spec, program, f"{CODE}/{code}", "/dev/null")
+            words += [*program.rehearsal]
+        self._ready = await Ready.start(self._worker, words)
 
     def _options(
         self, spec: ProcessSpec, program: Program | None, code: str, report: str

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from atoll.guest.wasm import engine, quickjs, runner
+from atoll.guest.wasm import engine, quickjs, runner, waiting
 from atoll.guest.wasm.report import FAILED_CODE, Refused, Report
 
 USAGE = """\
@@ -23,8 +23,9 @@ _USAGE_CODE = 2
 _OPTIONS = [
     "help", "memory-mb=", "fuel=", "wall-s=", "invoke=", "root=", "report=",
     # Of the workers of the wasm backend: a directory beside the root (`HOST::NAME`, read-only with
-    # `:ro` at its end), the environment as JSON, compiled code, how to call, where to compile to.
-    "dir=", "env=", "code=", "call=", "compile=",
+    # `:ro` at its end), the environment as JSON, compiled code, how to call, where to compile to,
+    # and to rehearse this and wait for another.
+    "dir=", "env=", "code=", "call=", "compile=", "wait",
 ]  # fmt: skip
 
 
@@ -36,12 +37,16 @@ class Command(NamedTuple):
     code: str | None
     report: str | None
     target: str | None
+    wait: bool = False
 
 
 def main(words: list[str] | None = None) -> NoReturn:
     """Run what the command line says, and end the process as the module ended."""
     try:
         command = _command(sys.argv[1:] if words is None else words)
+        if command.wait:
+            task = command.task._replace(stdin=False) if command.code else None
+            command = _command(waiting.wait(task, command.code))
     except (getopt.GetoptError, ValueError) as error:
         sys.stderr.write(f"atoll-wasm: {error}\n{USAGE}")
         sys.exit(_USAGE_CODE)
@@ -76,8 +81,8 @@ def _command(words: list[str]) -> Command:
         wall_s=_seconds(given, "--wall-s"),
         call=_CALLS[given.get("--call", "")],
     )
-    path = rest[0]
-    return Command(task, path, given.get("--code"), given.get("--report"), given.get("--compile"))
+    code, report, target = (given.get(name) for name in ("--code", "--report", "--compile"))
+    return Command(task, rest[0], code, report, target, "--wait" in given)
 
 
 def _quickjs(task: runner.Task, store: Any, instance: Any) -> Report:

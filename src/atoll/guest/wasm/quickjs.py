@@ -18,6 +18,15 @@ def call(argv: list[str], store: Any, instance: Any) -> Report:
     return Report(EXITED, 1 if failed else 0)
 
 
+def rehearse(store: Any, instance: Any) -> Report:
+    """Evaluate nothing."""
+    exports = instance.exports(store)
+    exports["_initialize"](store)
+    words = ["qjs", "--std", "-m", "-e", "0"]
+    exports["qjs_init_argv"](store, len(words), _placed(words, store, exports))
+    return Report(EXITED, 0)
+
+
 def _placed(words: list[str], store: Any, exports: Any) -> int:
     """An `argv` in the module's memory; its address."""
     texts = [word.encode("utf-8", "surrogateescape") + b"\0" for word in words]

@@ -1,0 +1,110 @@
+"""A worker that has warmed itself up and waits to be told, on its stdin, what to run.
+
+One frame comes: four bytes of length, a JSON header, the contents of the files it names. What
+follows on stdin is the module's. The answer is one byte on stdout, `+`, and then the output is the
+module's too; or `-` and why not, as JSON.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import resource
+import select
+import sys
+from typing import Any, NoReturn
+
+from atoll.guest.wasm import engine, quickjs, runner
+from atoll.wire import paths
+
+HEADER_MAX = 4 * 1024 * 1024
+_TRIFLE = b'(module (memory 1) (func (export "_start")))'
+
+
+def wait(warm: runner.Task | None, code: str | None) -> list[str]:
+    """The words of the command to run. Ends the process when there will be none."""
+    for step in (lambda: _trifle(), lambda: _rehearse(warm, code)):
+        if select.select([0], [], [], 0)[0]:
+            break
+        step()
+    header = _header()
+    try:
+        stage = "cwd"
+        os.chdir(header["cwd"])
+        stage = "files"
+        _write_files(header["files"])
+    except (OSError, paths.BadPath, ValueError) as error:
+        _refuse(stage, error)
+    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    most = int(used + header["cpu_s"] + 1)
+    if hard == resource.RLIM_INFINITY or most < hard:
+        resource.setrlimit(resource.RLIMIT_CPU, (most, most + 2))
+    os.write(1, b"+")
+    words: list[str] = header["words"]
+    return words
+
+
+def _trifle() -> None:
+    """Run next to nothing, so that the engine's own pages are there."""
+    import wasmtime
+
+    module = wasmtime.Module(engine.engine(fuel=False), wasmtime.wat2wasm(_TRIFLE.decode()))
+    runner.run(runner.Task(["trifle"], {}, [(".", "/", True)]), lambda: module, _ignore)
+
+
+def _rehearse(task: runner.Task | None, code: str | None) -> None:
+    """Run a program with nothing to do, in an instance of its own: its code's pages are there."""
+    if task is None or code is None or not os.path.exists(code):
+        return
+    if task.call is not None:
+        task = task._replace(call=lambda _, *rest: quickjs.rehearse(*rest))
+    with contextlib.suppress(OSError):
+        runner.run(task, lambda: engine.trusted(code, fuel=False), _ignore)
+
+
+def _ignore(_: object) -> None:
+    """How a rehearsal ends is of no interest."""
+
+
+def _header() -> dict[str, Any]:
+    size = int.from_bytes(_exactly(4), "big")
+    if not 0 < size <= HEADER_MAX:
+        sys.exit(1)
+    header: dict[str, Any] = json.loads(_exactly(size))
+    return header
+
+
+def _exactly(size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(0, min(size - len(data), 1 << 20))
+        if not part:
+            os._exit(0)
+        data += part
+    return bytes(data)
+
+
+def _write_files(files: list[list[Any]]) -> None:
+    """Lay the files down as the guest's own user; links lead only inside the sandbox."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+    base = os.getcwd()
+    for path, size in files:
+        content = _exactly(size)
+        target = paths.clean(path, base)
+        try:
+            fd = paths.open_in(root, target, flags, 0o644)
+        except FileNotFoundError:
+            paths.make_parents(root, target.rpartition("/")[0])
+            fd = paths.open_in(root, target, flags, 0o644)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+    os.close(root)
+
+
+def _refuse(stage: str, error: Exception) -> NoReturn:
+    number = getattr(error, "errno", None) or errno.EINVAL
+    text = {"stage": stage, "errno": number, "detail": str(error)[:1000]}
+    os.write(1, b"-" + json.dumps(text).encode())
+    os._exit(1)
