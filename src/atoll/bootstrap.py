@@ -11,6 +11,7 @@ from contextlib import (
     contextmanager,
 )
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import anyio.to_thread
@@ -134,7 +135,11 @@ async def build(
     kinds = backends_of(settings) if backends is None else backends
     await anyio.to_thread.run_sync(_make, settings.data_dir)
     table = await anyio.to_thread.run_sync(language_table.load)
-    languages = Languages(table, available=lambda each: language_table.locate(each) is not None)
+    languages = Languages(
+        table,
+        available=lambda each: language_table.locate(each) is not None,
+        own={WasmBackend.name: frozenset(_wasm_programs())},
+    )
     async with AsyncExitStack() as stack:
         stack.enter_context(_claimed(settings.data_dir))
         store = await stack.enter_async_context(SqlStore.open(settings.url))
@@ -171,7 +176,7 @@ async def _wire(
         max_running=settings.max_running,
         max_queued=settings.max_queued,
         queue_timeout_s=settings.queue_timeout_s,
-        warm=[Warm(), *(Warm(Shape(preload=each)) for each in settings.preload_sets)],
+        warm=_warm(settings),
         tuning=Tuning(drain_s=settings.drain_s),
     )
     endings = Endings(
@@ -256,6 +261,14 @@ async def _wire(
     )
 
 
+def _warm(settings: Settings) -> list[Warm]:
+    """What the pool keeps ready: for the first backend, each set of modules, and WebAssembly."""
+    kinds = [Warm(), *(Warm(Shape(preload=each)) for each in settings.preload_sets)]
+    if WasmBackend.name in settings.backends[1:] and wasm_images.program():
+        kinds.append(Warm(backend=WasmBackend.name))
+    return kinds
+
+
 def _make(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -283,6 +296,25 @@ def _claimed(directory: Path) -> Generator[None, None, None]:
         raise Unavailable(f"Another server uses the data directory {directory}.") from None
     finally:
         os.close(lock)
+
+
+def pull_wasm(settings: Settings) -> int:
+    """Compile the languages of the wasm backend ahead; the exit code. Tells it line by line.
+
+    Beside a running server too: both write whole files of the same names.
+    """
+
+    async def main() -> None:
+        with TemporaryDirectory(prefix="atoll-pull-") as scratch:
+            async with wasm_backend(settings, Path(scratch)) as backend:
+                await backend.pull(lambda line: print(line, flush=True))  # noqa: T201
+
+    try:
+        _make(settings.data_dir)
+        anyio.run(main)
+    except (AtollError, ExceptionGroup) as error:
+        return _fail(error)
+    return 0
 
 
 def serve(settings: Settings) -> int:

@@ -94,7 +94,7 @@ class Settings(BaseModel):
 
     # Isolation
     backends: tuple[str, ...] = Field(
-        ("namespace",), description="Kinds of isolation, the preferred first."
+        ("namespace", "wasm"), description="Kinds of isolation, the preferred first."
     )
     uid_base: Annotated[int, Field(ge=1)] = Field(
         0x70000000,

@@ -11,6 +11,7 @@ from atoll.cli import (
     bench_command,
     doctor_command,
     events,
+    images,
     keys,
     run,
     sandbox,
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (serve, run, sandbox, snapshot, keys, events, doctor_command, bench_command):
+for part in (serve, run, sandbox, snapshot, keys, events, images, doctor_command, bench_command):
     part.add_to(app)
 
 

@@ -66,6 +66,16 @@ class Document:
         """A truth value; absent is False."""
         return self._fields.get(key) is True
 
+    def scalars(self, key: str) -> tuple[int | float | str | None, ...]:
+        """A list field of numbers, strings and nulls; absent is empty."""
+        value = self._fields.get(key)
+        if not isinstance(value, list):
+            return ()
+        return tuple(
+            one if isinstance(one, int | float | str) else None
+            for one in cast("list[object]", value)
+        )
+
     def inner(self, key: str) -> "Document":
         """An object field; absent is an empty one."""
         value = self._fields.get(key)

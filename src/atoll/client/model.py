@@ -20,8 +20,9 @@ class Exit:
     """How a program ended.
 
     `exit_code` is None unless the program itself chose one; `reason` is `exited`, `signal`,
-    a limit (`wall_time`, `cpu_time`, `memory`, `output`, `pids`, `disk`, `open_files`),
-    `cancelled` or `unknown`.
+    a limit (`wall_time`, `cpu_time`, `memory`, `output`, `pids`, `disk`, `open_files`, `fuel`),
+    `trap` or `invalid` (of WebAssembly modules), `cancelled` or `unknown`. `detail` says more;
+    `results` are what a called function returned.
     """
 
     exit_code: int | None
@@ -29,6 +30,8 @@ class Exit:
     signal: int | None
     truncated: bool
     usage: Usage
+    detail: str = ""
+    results: tuple[int | float | str | None, ...] = ()
 
     @property
     def ok(self) -> bool:

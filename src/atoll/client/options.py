@@ -42,6 +42,7 @@ class ProgramOptions(TypedDict, total=False):
     cwd: str
     files: Mapping[str, Content]
     timeout_s: float
+    fuel: int
 
 
 class Placement(TypedDict, total=False):
@@ -56,9 +57,15 @@ class Placement(TypedDict, total=False):
 
 
 class OneShotOptions(ProgramOptions, Placement, total=False):
-    """Of `execute` and `run`."""
+    """What `execute` and `run` have in common."""
 
     limits: RunLimits
+
+
+class RunOptions(OneShotOptions, total=False):
+    """Of `run`: `function` calls an export of the WebAssembly module that the command names."""
+
+    function: str
 
 
 class CodeOptions(OneShotOptions, total=False):
@@ -73,6 +80,7 @@ class ExecOptions(ProgramOptions, total=False):
     language: str
     code: str
     entry: str
+    function: str
     cpu_s: float
     output_bytes: int
 

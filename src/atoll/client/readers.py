@@ -21,6 +21,8 @@ def leave(document: Document) -> model.Exit:
         usage=model.Usage(
             usage.number("wall_s"), usage.number("cpu_s"), usage.whole("peak_memory_bytes")
         ),
+        detail=document.text("detail"),
+        results=document.scalars("results"),
     )
 
 

@@ -175,6 +175,16 @@ class Watches(Protocol):
 
 
 @runtime_checkable
+class RunsModules(Protocol):
+    """A sandbox for which `ProcessSpec.function` and `ProcessSpec.fuel` mean something."""
+
+    @property
+    def engine(self) -> str:
+        """What runs WebAssembly modules, and its version."""
+        ...
+
+
+@runtime_checkable
 class Rearmable(Protocol):
     """A process whose limits can begin anew: one that was started before it was needed."""
 

@@ -57,6 +57,8 @@ def exit_body(end: Exit) -> Json:
         "reason": end.reason.value,
         "signal": end.signal,
         "truncated": end.truncated,
+        "detail": printable(end.detail),
+        "results": list(end.results),
         "usage": {
             "wall_s": usage.wall_s,
             "cpu_s": usage.cpu_s,

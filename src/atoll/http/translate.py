@@ -54,6 +54,8 @@ class Translator:
             stdin=None if request.stdin is None else content_bytes(request.stdin),
             env=request.env,
             cwd=request.cwd,
+            function=request.function if isinstance(request, RunRequest) else None,
+            fuel=request.fuel,
             wall_s=self._wall(request.timeout_s),
             cpu_s=None if limits is None else limits.cpu_s,
             output_bytes=self._output(limits),
@@ -109,7 +111,9 @@ class Translator:
         if request.language is None:
             argv = _argv(request.argv, request.command)
         elif request.entry is not None and request.entry not in request.files:
-            language = self._languages.usable(request.language, image=sandbox.image)
+            language = self._languages.usable(
+                request.language, image=sandbox.image, backend=sandbox.backend
+            )
             argv = language.command(request.entry, request.args)
         coded = argv is None
         limits = RunLimitsIn(output_bytes=request.output_bytes)
@@ -125,6 +129,8 @@ class Translator:
                 stdin=stdin,
                 env=request.env,
                 cwd=request.cwd,
+                function=request.function,
+                fuel=request.fuel,
                 wall_s=self._wall(request.timeout_s),
                 cpu_s=request.cpu_s,
                 output_bytes=self._output(limits),
@@ -133,6 +139,7 @@ class Translator:
             ),
             self._languages,
             self._bounds,
+            sandbox.backend,
         )
         if isinstance(request, StartRequest):
             tty = request.tty

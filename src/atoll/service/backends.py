@@ -10,6 +10,7 @@ from atoll.core.ports import Backend
 from atoll.service.clock import Clock
 
 NETWORK = "network"
+MODULES = "wasm"
 _NOTHING: frozenset[str] = frozenset()
 _NETWORK: frozenset[str] = frozenset({NETWORK})
 

@@ -20,7 +20,8 @@ class Execution:
 
     Either `argv` (a command) or `language` with `code`, or with `files` and `entry`. `args` are
     added after the command or the entry file. `files` are relative to `cwd`. `stdin` is fed whole
-    and then closed. `cpu_s` None means that only `wall_s` bounds the time.
+    and then closed. `function` calls an export of the WebAssembly module that `argv` names; `fuel`
+    bounds its instructions. `cpu_s` None means that only `wall_s` bounds the time.
     """
 
     argv: tuple[str, ...] | None = None
@@ -32,6 +33,8 @@ class Execution:
     stdin: bytes | None = None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     cwd: str = WORKSPACE
+    function: str | None = None
+    fuel: int | None = None
     wall_s: float = 30.0
     cpu_s: float | None = None
     output_bytes: int = 8 * MIB

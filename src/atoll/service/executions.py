@@ -11,7 +11,7 @@ from atoll.core.errors import AtollError, BackendFault, Conflict, InvalidRequest
 from atoll.core.model import Channel, Exit, ProcessSpec
 from atoll.core.ports import Backend, Process
 from atoll.service.audit import Audit
-from atoll.service.backends import Backends, needs_of
+from atoll.service.backends import MODULES, Backends, needs_of
 from atoll.service.caller import Caller
 from atoll.service.clock import Clock
 from atoll.service.execution import (
@@ -166,10 +166,11 @@ class Executions:
         began = self._clock.monotonic()
         if request.language is not None:
             await self._languages.look_for(request.language)
-        spec = plan(request, self._languages, self._bounds)
-        backend = await self._backends.choose(
-            request.backend, request.min_isolation, needs_of(request.network)
-        )
+        needs = needs_of(request.network)
+        if request.function is not None or request.fuel is not None:
+            needs |= {MODULES}
+        backend = await self._backends.choose(request.backend, request.min_isolation, needs)
+        spec = plan(request, self._languages, self._bounds, backend.name)
         shape = Shape(request.image, request.limits, request.network, request.preload)
         return _Task(request, caller, spec, shape, backend, began)
 

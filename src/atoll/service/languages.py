@@ -1,6 +1,6 @@
 """The languages that can be asked for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import anyio.to_thread
 
@@ -16,12 +16,18 @@ class Languages:
     """Finds languages by name or alias, and says what to install for those the host lacks.
 
     `available` looks at the host, in a thread. A yes is remembered; a no is asked again by the
-    next `look_for`, so that installing an interpreter needs no restart.
+    next `look_for`, so that installing an interpreter needs no restart. `own` names the programs
+    of those backends that run none of the host's.
     """
 
     def __init__(
-        self, table: Mapping[str, Language], *, available: Callable[[Language], bool]
+        self,
+        table: Mapping[str, Language],
+        *,
+        available: Callable[[Language], bool],
+        own: Mapping[str, Collection[str]] | None = None,
     ) -> None:
+        self._own = dict(own or {})
         self._table = dict(table)
         self._names = {name.casefold(): language for name, language in table.items()}
         for language in table.values():
@@ -59,12 +65,16 @@ class Languages:
             )
         return found
 
-    def usable(self, name: str, *, image: str = HOST_IMAGE) -> Language:
+    def usable(self, name: str, *, image: str = HOST_IMAGE, backend: str | None = None) -> Language:
         """The same, and `Unavailable` with the way to install it when the host image lacks it.
 
         Await `look_for` first.
         """
         language = self.get(name)
+        if backend in self._own:
+            if language.argv[0] not in self._own[backend]:
+                raise Unavailable(f"The backend {backend} does not have {language.title}.")
+            return language
         if image == HOST_IMAGE and not self.is_available(language):
             raise Unavailable(
                 f"{language.title} is not installed on this host: {language.install_hint}"

@@ -9,6 +9,7 @@ import structlog
 
 from atoll.core.errors import AtollError, BackendFault, Conflict, InvalidRequest, QuotaExceeded
 from atoll.core.model import ProcessSpec
+from atoll.core.ports import RunsModules
 from atoll.core.records import ProcessRecord
 from atoll.core.store import Store
 from atoll.service.clock import Clock
@@ -92,6 +93,12 @@ class Launcher:
         collected: Collected | None = None,
     ) -> LiveProcess:
         _check(spec)
+        if (spec.function or spec.fuel) and not isinstance(held.box, RunsModules):
+            raise InvalidRequest(
+                f"Sandboxes of the backend {held.record.backend} have no functions to call and no "
+                "fuel; the backend wasm has.",
+                field="fuel" if spec.function is None else "function",
+            )
         sandbox_id = held.record.id
         number = await self._number(held)
         if held.closing.is_set():

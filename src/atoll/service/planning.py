@@ -30,14 +30,16 @@ class Bounds:
     limits: Limits | None = None
 
 
-def plan(request: Execution, languages: Languages, bounds: Bounds) -> ProcessSpec:
+def plan(
+    request: Execution, languages: Languages, bounds: Bounds, backend: str | None = None
+) -> ProcessSpec:
     """What to start. Raises `InvalidRequest` and `TooLarge` with the field, `Unavailable`."""
     _check_numbers(request, bounds)
     files = _files(request, bounds)
     if request.argv is not None:
         argv, env = _command(request, request.argv), request.env
     elif request.language is not None:
-        language = languages.usable(request.language, image=request.image)
+        language = languages.usable(request.language, image=request.image, backend=backend)
         entry, files = _entry(request, files, language.entry, bounds)
         argv = language.command(entry, request.args)
         env = {**language.env, **request.env} if language.env else request.env
@@ -55,6 +57,8 @@ def plan(request: Execution, languages: Languages, bounds: Bounds) -> ProcessSpe
         wall_s=request.wall_s,
         cpu_s=request.wall_s * cpus + 1.0 if request.cpu_s is None else request.cpu_s,
         output_bytes=request.output_bytes,
+        function=request.function,
+        fuel=request.fuel,
     )
 
 

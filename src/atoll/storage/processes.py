@@ -44,6 +44,8 @@ def _exit_values(ended: Exit | None) -> dict[str, Any] | None:
         "wall_s": ended.usage.wall_s,
         "cpu_s": ended.usage.cpu_s,
         "peak_memory_bytes": ended.usage.peak_memory_bytes,
+        "detail": ended.detail,
+        "results": list(ended.results),
     }
 
 
@@ -56,6 +58,8 @@ def _exit(values: dict[str, Any] | None) -> Exit | None:
         signal=values["signal"],
         truncated=values["truncated"],
         usage=Usage(values["wall_s"], values["cpu_s"], values["peak_memory_bytes"]),
+        detail=values.get("detail", ""),  # records of earlier versions have none
+        results=tuple(values.get("results", ())),
     )
 
 

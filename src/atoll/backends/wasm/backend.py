@@ -95,6 +95,8 @@ class WasmBackend:
     # programs
     async def pull(self, tell: Callable[[str], None]) -> None:
         """Compile every program that is not compiled yet, and say so."""
+        if self._why:
+            raise Unavailable(self._why)
         async with self._pulling:
             await self._pull(tell)
 
@@ -131,6 +133,10 @@ class WasmBackend:
         draft.write_bytes(data)
         draft.chmod(0o644)
         draft.replace(self._early())
+
+    @property
+    def engine(self) -> str:
+        return self._cache.key
 
     def named(self, word: str) -> Program | None:
         self._last = self._config.programs.get(word)

@@ -45,7 +45,7 @@ class Ready:
         return cls(process)
 
     async def run(self, spec: ProcessSpec, words: list[str]) -> tuple[Process, Chunks]:
-        """Tell it; the process, and its output. Raises `InvalidRequest` and `QuotaExceeded` for the directory and the files."""
+        """Tell it; the process and its output. Raises for a bad directory, and for bad files."""
         header = {
             "words": words,
             "cwd": spec.cwd,

@@ -22,6 +22,11 @@ _LEADS = (b"\0asm", b"(", b";;")
 class Toolbox(Protocol):
     """What a sandbox asks of its backend."""
 
+    @property
+    def engine(self) -> str:
+        """The engine and its version."""
+        ...
+
     def named(self, word: str) -> Program | None:
         """The operator's program of that name."""
         ...
@@ -36,7 +41,7 @@ class Toolbox(Protocol):
 
 
 class WasmSandbox:
-    """Implements `core.ports.Sandbox`, `Ended` and `Watches` over a worker that has them.
+    """Implements `Sandbox`, `Ended`, `Watches` and `RunsModules`, over a worker.
 
     A module sees the process's working directory as `/`, and the sandbox's as `/workspace`.
     """
@@ -55,6 +60,10 @@ class WasmSandbox:
     @property
     def files(self) -> Files:
         return self._worker.files
+
+    @property
+    def engine(self) -> str:
+        return self._toolbox.engine
 
     async def ended(self) -> str:
         if not isinstance(self._worker, Ended):

@@ -22,7 +22,16 @@ def ask(connection: Connection, method: str, path: str, document: object = None)
 
 def execute(connection: Connection, body: dict[str, object], stdout: str) -> Contender:
     """A one-shot whose output is known; the request's bytes are made once."""
-    request = connection.request_bytes("POST", "/v1/execute", body)
+    return _told(connection, "/v1/execute", body, stdout)
+
+
+def run(connection: Connection, argv: list[str], files: dict[str, str], stdout: str) -> Contender:
+    """The same of a command."""
+    return _told(connection, "/v1/run", {"argv": argv, "files": files}, stdout)
+
+
+def _told(connection: Connection, path: str, body: dict[str, object], stdout: str) -> Contender:
+    request = connection.request_bytes("POST", path, body)
 
     def attempt() -> None:
         try:

@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from atoll.cli.bench import archive, idle, lifecycle, oneshot, report, stream
+from atoll.cli.bench import archive, idle, lifecycle, oneshot, report, stream, wasm
 from atoll.cli.bench.row import Row
 from atoll.cli.bench.series import Failed
 from atoll.cli.bench.server import NoServer, Server, core_count, own_server
 
 _NOT_BUILT = {
-    "wasm": "wasm hello module, warm cache",
     "microvm": "microVM restore from snapshot",
 }
 # Load per CPU above which nobody should believe an absolute time.
@@ -46,6 +45,7 @@ _SHARED: Mapping[str, Callable[[Server, int], Row]] = {
 _ON_THEIR_OWN: Mapping[str, Callable[[int], Row]] = {
     "preload": oneshot.preloaded,
     "idle": lambda _: idle.thousand(),
+    "wasm": wasm.hello,
 }
 GROUPS = (*_SHARED, *_ON_THEIR_OWN, *_NOT_BUILT)
 

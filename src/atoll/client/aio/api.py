@@ -13,7 +13,7 @@ from atoll.client.aio.sandbox import AsyncSandboxes
 from atoll.client.aio.snapshots import AsyncSnapshots
 from atoll.client.aio.transport import AsyncTransport
 from atoll.client.document import Document
-from atoll.client.options import CodeOptions, OneShotOptions
+from atoll.client.options import CodeOptions, RunOptions
 from atoll.client.request import get, post
 from atoll.client.retry import Retry
 
@@ -71,7 +71,7 @@ class AsyncAtoll:
         return self._transport.program(request)
 
     async def run(
-        self, command: str | Sequence[str], **options: Unpack[OneShotOptions]
+        self, command: str | Sequence[str], **options: Unpack[RunOptions]
     ) -> model.Result:
         """Run a command once in a fresh sandbox; a string is a line for the shell."""
         body = bodies.command(command, options)
@@ -79,7 +79,7 @@ class AsyncAtoll:
         return readers.result(await self._transport.json(request))
 
     def run_stream(
-        self, command: str | Sequence[str], **options: Unpack[OneShotOptions]
+        self, command: str | Sequence[str], **options: Unpack[RunOptions]
     ) -> AsyncGenerator[model.Event, None]:
         """The same as events while it runs. Closing the generator ends the program."""
         request = post("/v1/run/stream", bodies.command(command, options))

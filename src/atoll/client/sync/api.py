@@ -16,7 +16,7 @@ from atoll.client.sync.sandbox import Sandboxes
 from atoll.client.sync.snapshots import Snapshots
 from atoll.client.sync.transport import Transport
 from atoll.client.document import Document
-from atoll.client.options import CodeOptions, OneShotOptions
+from atoll.client.options import CodeOptions, RunOptions
 from atoll.client.request import get, post
 from atoll.client.retry import Retry
 
@@ -74,7 +74,7 @@ class Atoll:
         return self._transport.program(request)
 
     def run(
-        self, command: str | Sequence[str], **options: Unpack[OneShotOptions]
+        self, command: str | Sequence[str], **options: Unpack[RunOptions]
     ) -> model.Result:
         """Run a command once in a fresh sandbox; a string is a line for the shell."""
         body = bodies.command(command, options)
@@ -82,7 +82,7 @@ class Atoll:
         return readers.result(self._transport.json(request))
 
     def run_stream(
-        self, command: str | Sequence[str], **options: Unpack[OneShotOptions]
+        self, command: str | Sequence[str], **options: Unpack[RunOptions]
     ) -> Generator[model.Event, None]:
         """The same as events while it runs. Closing the generator ends the program."""
         request = post("/v1/run/stream", bodies.command(command, options))

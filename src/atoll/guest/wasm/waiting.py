@@ -23,7 +23,7 @@ _TRIFLE = b'(module (memory 1) (func (export "_start")))'
 
 def wait(warm: runner.Task | None, code: str | None) -> list[str]:
     """The words of the command to run. Ends the process when there will be none."""
-    for step in (lambda: _trifle(), lambda: _rehearse(warm, code)):
+    for step in (_trifle, lambda: _rehearse(warm, code)):
         if select.select([0], [], [], 0)[0]:
             break
         step()

@@ -12,6 +12,7 @@ from atoll.http.schemas.words import (
     Env,
     GuestPath,
     IsolationName,
+    Plain,
     RequestModel,
     TextEncoding,
     Word,
@@ -79,6 +80,14 @@ class Placement(RequestModel):
         return self
 
 
+Function = Annotated[Plain, StringConstraints(min_length=1, max_length=1024)]
+FUNCTION = Field(
+    default=None,
+    description="Call this export of the WebAssembly module that `argv` names, with the rest of "
+    "`argv` and `args` as its arguments.",
+)
+
+
 class Program(RequestModel):
     """What every program may be given."""
 
@@ -94,6 +103,9 @@ class Program(RequestModel):
     )
     timeout_s: Seconds | None = Field(
         default=None, description="Wall time; the server has a default."
+    )
+    fuel: Annotated[int, Field(ge=1, lt=1 << 59)] | None = Field(
+        default=None, description="Bound on the instructions of a WebAssembly module."
     )
     encoding: TextEncoding = Field(
         default="utf-8",
@@ -133,9 +145,12 @@ class RunRequest(Program, Placement):
     command: Annotated[Argument, StringConstraints(min_length=1)] | None = Field(
         default=None, description="A line for the shell."
     )
+    function: Function | None = FUNCTION
 
     @model_validator(mode="after")
     def _one_command(self) -> Self:
+        if self.function is not None and self.argv is None:
+            raise ValueError("function needs argv, whose first word is the module")
         if (self.argv is None) == (self.command is None):
             raise ValueError("give argv or command, one of the two")
         if self.argv is not None and not self.argv[0]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from atoll.http.schemas.execution import Code, Program, Seconds
+from atoll.http.schemas.execution import FUNCTION, Code, Function, Program, Seconds
 from atoll.http.schemas.result import ExitOut, UsageOut
 from atoll.http.schemas.words import (
     AnswerModel,
@@ -36,6 +36,7 @@ class ExecRequest(Program):
     command: Annotated[Argument, StringConstraints(min_length=1)] | None = Field(
         default=None, description="A line for the shell."
     )
+    function: Function | None = FUNCTION
     language: Word | None = None
     code: Code | None = None
     entry: GuestPath | None = Field(
@@ -55,6 +56,8 @@ class ExecRequest(Program):
             raise ValueError("code and entry need a language")
         if self.language is not None and self.code is None and self.entry is None:
             raise ValueError("give code or entry with a language")
+        if self.function is not None and self.argv is None:
+            raise ValueError("function needs argv, whose first word is the module")
         if self.code is not None:
             no_nul(self.code)
         return self

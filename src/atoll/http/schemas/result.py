@@ -1,5 +1,7 @@
 """How one-shots and other programs ended, as they are described; `http.answers` writes them."""
 
+from pydantic import Field
+
 from atoll.core.model import ExitReason
 from atoll.http.schemas.problem import ProblemOut
 from atoll.http.schemas.words import AnswerModel, TextEncoding
@@ -20,6 +22,10 @@ class ExitOut(AnswerModel):
     reason: ExitReason
     signal: int | None
     truncated: bool
+    detail: str = Field(description="More about the reason, such as the name of a trap.")
+    results: list[int | float | str | None] = Field(
+        description="What a called `function` returned; NaN and infinities are strings."
+    )
     usage: UsageOut
 
 
