@@ -64,8 +64,15 @@ def _namespace(settings: Settings) -> Backend:
     )
 
 
-def wasm_backend(settings: Settings, scratch: Path | None = None) -> WasmBackend:
-    """WebAssembly in namespace sandboxes of its own; `scratch` is for those, when not a server."""
+def wasm_backend(
+    settings: Settings,
+    scratch: Path | None = None,
+    programs: Mapping[str, Program] | None = None,
+) -> WasmBackend:
+    """WebAssembly in namespace sandboxes of its own.
+
+    `scratch` is for those, when not a server; `programs` are all languages unless given.
+    """
     state = settings.data_dir / "wasm"
     workers = NamespaceBackend(
         NamespaceConfig(
@@ -75,7 +82,9 @@ def wasm_backend(settings: Settings, scratch: Path | None = None) -> WasmBackend
             binds=(*wasm_images.program(), *wasm_images.state(state)),
         )
     )
-    return WasmBackend(WasmConfig(state, _wasm_programs()), workers)
+    return WasmBackend(
+        WasmConfig(state, _wasm_programs() if programs is None else programs), workers
+    )
 
 
 def _wasm_programs() -> Mapping[str, Program]:

@@ -26,7 +26,9 @@ from atoll.jail.spawn import Zygote, ZygoteConfig, launch
 _log = structlog.stdlib.get_logger(__name__)
 
 DEFAULT_UID = 0x70000000
-CAPABILITIES = frozenset({"python", "shell", "tty", "snapshots", "watch", "stdin", "persistent"})
+CAPABILITIES = frozenset(
+    {"programs", "python", "shell", "tty", "snapshots", "watch", "stdin", "persistent"}
+)
 
 
 @dataclass(frozen=True)

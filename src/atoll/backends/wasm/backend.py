@@ -157,6 +157,9 @@ class WasmBackend:
     async def of_module(self, data: bytes, *, fuel: bool) -> str:
         return await self._compiler.code(data, fuel=fuel)
 
+    async def forget(self, code: str) -> None:
+        await to_thread.run_sync(self._cache.forget, code)
+
     # the waist
     async def probe(self) -> BackendReport:
         if self._why:
@@ -164,6 +167,9 @@ class WasmBackend:
                 name=self.name, usable=False, isolation=Isolation.INTERPOSED, why=self._why
             )
         inner = await self._workers.probe()
+        able = CAPABILITIES | (DELEGATED & inner.capabilities)
+        if "sh" in self._config.programs:
+            able |= {"programs"}
         limits = {
             name: text
             for name, text in inner.limits.items()
@@ -174,9 +180,7 @@ class WasmBackend:
             usable=inner.usable,
             isolation=Isolation.INTERPOSED,
             why=inner.why,
-            capabilities=(CAPABILITIES | (DELEGATED & inner.capabilities))
-            if inner.usable
-            else frozenset(),
+            capabilities=able if inner.usable else frozenset(),
             limits={**limits, "linear_memory": "engine: memory.grow fails", "fuel": "engine"},
             facts={
                 "engine": self._cache.key,

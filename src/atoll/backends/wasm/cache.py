@@ -60,15 +60,14 @@ class Cache:
             draft.unlink(missing_ok=True)
 
     def known(self, module: str, variant: str) -> str | None:
-        """What was found or stored before, without a look at the disk beyond its being there."""
-        path = self._good.get(f"{module}-{variant}")
-        return path if path is not None and (self.root / path).exists() else None
+        """What was found or stored before, without a look at the disk."""
+        return self._good.get(f"{module}-{variant}")
 
     def find(self, module: str, variant: str) -> str | None:
         """The path of the compiled code beneath `root`; None when there is none that is whole."""
         name = f"{module}-{variant}"
         known = self.known(module, variant)
-        if known is not None:
+        if known is not None and (self.root / known).exists():
             return known
         for file in (self.root / self.key).glob(f"{name}-*{_SUFFIX}"):
             expected = file.stem.removeprefix(f"{name}-")
@@ -105,8 +104,9 @@ class Cache:
         return self._good[name]
 
     def forget(self, path: str) -> None:
-        """Drop compiled code that the engine did not take."""
+        """Drop compiled code that a worker did not find, or did not take."""
         (self.root / path).unlink(missing_ok=True)
+        self._good = {name: good for name, good in self._good.items() if good != path}
 
     def _shrink(self, newest: Path) -> None:
         """Delete what was stored longest ago, while there is too much."""
@@ -118,5 +118,5 @@ class Cache:
         for _, size, file in found:
             if total <= self._keep_bytes or file == newest:
                 break
-            file.unlink(missing_ok=True)
+            self.forget(str(file.relative_to(self.root)))
             total -= size

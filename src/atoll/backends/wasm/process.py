@@ -1,7 +1,7 @@
 """A running module: the worker's process, and the report of how the module ended."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from typing import cast
 
@@ -27,8 +27,16 @@ class WasmProcess:
     """Implements `core.ports.Process`."""
 
     def __init__(
-        self, worker: Process, output: Chunks, files: Files, report: str, *, function: bool
+        self,
+        worker: Process,
+        output: Chunks,
+        files: Files,
+        report: str,
+        on_stale: Callable[[], Awaitable[None]],
+        *,
+        function: bool,
     ) -> None:
+        self._on_stale = on_stale
         self._worker = worker
         self._output = output
         self._files = files
@@ -81,6 +89,8 @@ class WasmProcess:
         if reason == "exited":
             numbers = tuple(one if isinstance(one, _NUMBERS) else None for one in results)
             return replace(ended, results=numbers)
+        if reason == "stale":
+            await self._on_stale()
         kind = _REASONS.get(reason, ExitReason.INVALID)
         name = f"{trap}: " if trap else "" if kind in _REASONS.values() else f"{reason}: "
         return replace(ended, code=None, reason=kind, detail=f"{name}{detail}".strip())

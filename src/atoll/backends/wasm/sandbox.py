@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from atoll.backends.wasm.process import WasmProcess
@@ -37,6 +38,10 @@ class Toolbox(Protocol):
 
     async def of_module(self, data: bytes, *, fuel: bool) -> str:
         """The compiled code of a sandbox's own module. Raises `InvalidRequest`."""
+        ...
+
+    async def forget(self, code: str) -> None:
+        """That compiled code is of no use: make it anew the next time."""
         ...
 
 
@@ -96,7 +101,14 @@ class WasmSandbox:
                 replace(spec, argv=(*ENTER, *words), env={}, function=None, fuel=None)
             )
             output = process.output()
-        return WasmProcess(process, output, self.files, report, function=spec.function is not None)
+        return WasmProcess(
+            process,
+            output,
+            self.files,
+            report,
+            partial(self._toolbox.forget, code),
+            function=spec.function is not None,
+        )
 
     async def prepare(self, program: Program | None, code: str | None) -> None:
         """Start a worker now for the first program, expecting that it will be this one."""

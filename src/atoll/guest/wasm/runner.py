@@ -89,8 +89,8 @@ def _ran(task: Task, module: Any) -> Report:
         if task.call is not None:
             return task.call(task, store, instance)
         return _called(task, store, instance)
-    except wasmtime.ExitTrap as end:
-        return Report(EXITED, end.code)
+    except engine.Left as end:
+        return Report(EXITED, end.code & 0xFF)
     except wasmtime.Trap as trap:
         return _trapped(task, trap, store, instance)
     except wasmtime.WasmtimeError as error:

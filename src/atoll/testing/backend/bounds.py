@@ -17,6 +17,8 @@ CUT = 100_000
 class BoundCases(Cases):
     """`ProcessSpec.wall_s`, `cpu_s` and `output_bytes`."""
 
+    theme_needs = ("programs",)
+
     async def test_wall_time(self, box: Sandbox) -> None:
         started = anyio.current_time()
         done = await run(box, program("sleep", "20", wall_s=0.4))

@@ -1,7 +1,7 @@
 """What every case has: the backend, a shared sandbox, a directory of its own, and the gate."""
 
 from collections.abc import AsyncGenerator, Callable
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import pytest
 
@@ -10,6 +10,7 @@ from atoll.core.ports import Backend, Sandbox
 from atoll.testing.backend.running import fresh, fresh_id
 
 CAPABILITIES = {
+    "programs": "the plainest of POSIX: `sh`, `echo`, `cat`, `printf`, `sleep`, `true`, `pwd`",
     "shell": "a POSIX shell and coreutils, on a kernel: /proc, named pipes, devices, sockets",
     "python": "a `python3`",
     "tty": "terminals",
@@ -43,6 +44,8 @@ class Cases:
     """Base of the themes. A subclass of the whole overrides the fixture `backend`."""
 
     pytestmark = pytest.mark.anyio
+    theme_needs: ClassVar[tuple[str, ...]] = ()
+    """What every case of the theme needs."""
 
     @pytest.fixture(scope="class")
     async def backend(self) -> AsyncGenerator[Backend, None]:
@@ -72,6 +75,9 @@ class Cases:
         """Skip what this backend does not say it can."""
         has = report.capabilities | {f"limit:{name}" for name in report.limits}
         wanted: tuple[str, ...] = getattr(request.function, "needs", ())
+        name = request.function.__name__
+        theme = next(each for each in type(self).__mro__ if name in each.__dict__)
+        wanted += getattr(theme, "theme_needs", ())
         lacking = [name for name in wanted if name not in has]
         if lacking:
             pytest.skip(f"{report.name} does not have: {', '.join(lacking)}")

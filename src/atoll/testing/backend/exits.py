@@ -15,6 +15,8 @@ AT_ONCE = 8
 class ExitCases(Cases):
     """`Exit.code`, `Exit.signal` and `Process.signal`."""
 
+    theme_needs = ("programs",)
+
     @pytest.mark.slow
     async def test_every_exit_code(self, box: Sandbox) -> None:
         limiter = anyio.CapacityLimiter(AT_ONCE)

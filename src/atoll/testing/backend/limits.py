@@ -43,6 +43,8 @@ wait
 class LimitCases(Cases):
     """`SandboxSpec.limits`."""
 
+    theme_needs = ("programs",)
+
     async def _still_works(self, box: Sandbox) -> None:
         done = await run(box, script("echo fine"))
         assert (done.stdout, done.exit.reason) == (b"fine\n", ExitReason.EXITED)

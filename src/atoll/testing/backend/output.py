@@ -14,6 +14,8 @@ from atoll.testing.backend.running import finish, first, program, run, script
 class OutputCases(Cases):
     """`Process.output` and `Process.wait`."""
 
+    theme_needs = ("programs",)
+
     async def test_output_arrives_as_it_is_written(self, box: Sandbox) -> None:
         done = await run(box, script("echo one; sleep 0.4; echo two"))
         assert done.stdout == b"one\ntwo\n"

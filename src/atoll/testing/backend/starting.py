@@ -33,6 +33,8 @@ LONG = 100_000
 class StartCases(Cases):
     """`Sandbox.start`."""
 
+    theme_needs = ("programs",)
+
     @pytest.mark.parametrize("argument", ODD_ARGUMENTS)
     async def test_odd_arguments(self, box: Sandbox, argument: str) -> None:
         done = await run(box, program("printf", "[%s]", "a", argument, "b"))
@@ -114,6 +116,8 @@ class StartCases(Cases):
 class EnvironmentCases(Cases):
     """The environment is built from nothing."""
 
+    theme_needs = ("programs",)
+
     async def _env(self, box: Sandbox, spec: ProcessSpec) -> dict[str, str]:
         text = (await run(box, spec)).stdout.decode()
         parted = (line.partition("=") for line in text.splitlines())
@@ -158,6 +162,8 @@ class EnvironmentCases(Cases):
 
 class SpecFilesCases(Cases):
     """`ProcessSpec.files`."""
+
+    theme_needs = ("programs",)
 
     async def test_files_are_there_before_the_program(self, box: Sandbox, place: str) -> None:
         files = {"main.txt": b"main ", "deep/er.bin": bytes(range(256)), f"{place}/abs": b" abs"}

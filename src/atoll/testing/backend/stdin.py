@@ -18,6 +18,8 @@ READER = replace(program("cat"), stdin=True)
 class StdinCases(Cases):
     """`Process.write_stdin` and `Process.close_stdin`."""
 
+    theme_needs = ("programs",)
+
     async def test_stdin_reaches_the_program(self, box: Sandbox) -> None:
         done = await run(box, READER, b"to be\nor not")
         assert done.stdout == b"to be\nor not"
