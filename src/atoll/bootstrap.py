@@ -103,7 +103,7 @@ def _wasm_programs() -> Mapping[str, Program]:
             },
         )
     if quickjs is not None:
-        found["qjs"] = found["node"] = Program(quickjs, call="quickjs")
+        found["qjs"] = found["node"] = Program(quickjs, call="quickjs", rehearsal=("qjs",))
     return found
 
 

@@ -27,6 +27,8 @@ class TestWasm(BackendContract):
     ) -> AsyncGenerator[Backend, None]:
         toolbox = Program(await anyio.to_thread.run_sync(building.module, "toolbox"))
         place = Path(tmp_path_factory.mktemp("wasm"))
-        backend: WasmBackend = wasm_backend(Settings(data_dir=place), programs=dict.fromkeys(WORDS, toolbox))
+        backend: WasmBackend = wasm_backend(
+            Settings(data_dir=place), programs=dict.fromkeys(WORDS, toolbox)
+        )
         async with backend:
             yield backend

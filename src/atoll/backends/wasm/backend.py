@@ -214,7 +214,7 @@ class WasmBackend:
 
     def _likely(self) -> tuple[Program | None, str | None]:
         """The program that was run last, and its code."""
-        if self._last is None:
+        if self._last is None or not self._last.rehearsal:
             return None, None
         name = self._digests.get(self._last.module, "")
         return self._last, self._cache.known(name, "plain")

@@ -11,11 +11,11 @@ class Program:
 
     `call` is how, where the module is a library: `quickjs`. `directories` are (path in the
     workers' image, name for the module) pairs, read-only. `env` is laid beneath the sandbox's.
-    `rehearsal` is a command that does nothing.
+    `rehearsal` is a command that does nothing, for workers to run while they wait.
     """
 
     module: Path
     call: str = ""
     directories: tuple[tuple[str, str], ...] = ()
-    rehearsal: tuple[str, ...] = ("rehearsal",)
+    rehearsal: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict[str, str])

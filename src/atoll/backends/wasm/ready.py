@@ -61,10 +61,10 @@ class Ready:
                 output = process.output()
                 _, said = await anext(output, (Channel.STDOUT, b""))
             if said[:1] != b"+":
-                raise _refusal(said[1:], spec)
+                raise _refusal(said, spec)
         except (TimeoutError, AtollError) as error:
             await process.signal(9)
-            if isinstance(error, (InvalidRequest, QuotaExceeded)):
+            if isinstance(error, (InvalidRequest, QuotaExceeded, BackendFault)):
                 raise
             raise BackendFault("A waiting worker did not answer.") from error
         assert isinstance(process, Rearmable)  # noqa: S101
@@ -88,10 +88,11 @@ async def _rest(early: bytes, output: Chunks) -> Chunks:
 
 def _refusal(said: bytes, spec: ProcessSpec) -> AtollError:
     try:
-        report = json.loads(said)
+        report = json.loads(said[1:])
         stage, number, detail = report["stage"], report["errno"], str(report["detail"])
     except (ValueError, KeyError, TypeError):
-        return BackendFault("A waiting worker gave no answer.")
+        text = said.decode("utf-8", "replace")[-300:]
+        return BackendFault(f"A waiting worker gave no answer: {text!r}")
     if stage == "cwd":
         return InvalidRequest(f"The working directory {spec.cwd!r}: {detail}.", field="cwd")
     if number in _FULL:

@@ -123,7 +123,7 @@ class WasmSandbox:
         self, spec: ProcessSpec, program: Program | None, code: str, report: str
     ) -> list[str]:
         env = {**ENVIRONMENT, "PWD": spec.cwd, **self._spec.env, **spec.env}
-        options = ["--code", code, "--report", report, "--root", "."]
+        options = ["--code", code, "--report", report, "--brief", "--root", "."]
         options += ["--memory-mb", str(max(1, self._spec.limits.memory_bytes // MIB))]
         options += ["--dir", f"{WORKSPACE}::{WORKSPACE}", "--dir", "/tmp::/tmp"]
         if program is not None:
@@ -171,6 +171,10 @@ def _check(spec: ProcessSpec) -> None:
         raise InvalidRequest("The command is empty.", field="argv")
     if any("\0" in word for word in spec.argv):
         raise InvalidRequest("The command has a NUL byte in it.", field="argv")
+    try:
+        "".join((*spec.argv, *spec.env, *spec.env.values())).encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("WebAssembly takes only UTF-8 words and variables.") from None
     for key, value in spec.env.items():
         if not key or "=" in key or "\0" in key or "\0" in value:
             raise InvalidRequest(f"{key!r} is not an environment variable.", field="env")

@@ -24,8 +24,8 @@ _OPTIONS = [
     "help", "memory-mb=", "fuel=", "wall-s=", "invoke=", "root=", "report=",
     # Of the workers of the wasm backend: a directory beside the root (`HOST::NAME`, read-only with
     # `:ro` at its end), the environment as JSON, compiled code, how to call, where to compile to,
-    # and to rehearse this and wait for another.
-    "dir=", "env=", "code=", "call=", "compile=", "wait",
+    # to rehearse this and wait for another, and to report only what the exit status does not say.
+    "dir=", "env=", "code=", "call=", "compile=", "wait", "brief",
 ]  # fmt: skip
 
 
@@ -38,6 +38,7 @@ class Command(NamedTuple):
     report: str | None
     target: str | None
     wait: bool = False
+    brief: bool = False
 
 
 def main(words: list[str] | None = None) -> NoReturn:
@@ -45,7 +46,7 @@ def main(words: list[str] | None = None) -> NoReturn:
     try:
         command = _command(sys.argv[1:] if words is None else words)
         if command.wait:
-            task = command.task._replace(stdin=False) if command.code else None
+            task = command.task._replace(stdio=False) if command.code else None
             command = _command(waiting.wait(task, command.code))
     except (getopt.GetoptError, ValueError) as error:
         sys.stderr.write(f"atoll-wasm: {error}\n{USAGE}")
@@ -82,7 +83,7 @@ def _command(words: list[str]) -> Command:
         call=_CALLS[given.get("--call", "")],
     )
     code, report, target = (given.get(name) for name in ("--code", "--report", "--compile"))
-    return Command(task, rest[0], code, report, target, "--wait" in given)
+    return Command(task, rest[0], code, report, target, "--wait" in given, "--brief" in given)
 
 
 def _quickjs(task: runner.Task, store: Any, instance: Any) -> Report:
@@ -125,7 +126,8 @@ def _run(command: Command) -> NoReturn:
 
     def tell(report: Report) -> None:
         if target is not None:
-            _write(target, report.json())
+            if not command.brief or task.invoke or report.status == FAILED_CODE:
+                _write(target, report.json())
         elif report.code is None:
             sys.stderr.write(f"atoll-wasm: {report.reason}: {report.detail}\n")
         if task.invoke and report.results and target is None:

@@ -39,7 +39,7 @@ class Task(NamedTuple):
     fuel: int = 0
     wall_s: float = 0.0
     call: Callable[[Any, Any, Any], Report] | None = None
-    stdin: bool = True
+    stdio: bool = True
 
 
 def run(task: Task, load: Callable[[], Any], tell: Callable[[Report], None]) -> None:
@@ -103,10 +103,10 @@ def _wasi(task: Task) -> Any:
     config = wasmtime.WasiConfig()
     config.argv = task.argv[:1] if task.invoke else task.argv
     config.env = list(task.env.items())
-    if task.stdin:
+    if task.stdio:
         config.inherit_stdin()
-    config.inherit_stdout()
-    config.inherit_stderr()
+        config.inherit_stdout()
+        config.inherit_stderr()
     for directory, name, writable in task.roots:
         try:
             config.preopen_dir(directory, name, writable)

@@ -18,7 +18,7 @@ from atoll.guest.wasm import engine, quickjs, runner
 from atoll.wire import paths
 
 HEADER_MAX = 4 * 1024 * 1024
-_TRIFLE = b'(module (memory 1) (func (export "_start")))'
+_TRIFLE = '(module (memory 1) (func (export "_start")))'
 
 
 def wait(warm: runner.Task | None, code: str | None) -> list[str]:
@@ -49,8 +49,10 @@ def _trifle() -> None:
     """Run next to nothing, so that the engine's own pages are there."""
     import wasmtime
 
-    module = wasmtime.Module(engine.engine(fuel=False), wasmtime.wat2wasm(_TRIFLE.decode()))
-    runner.run(runner.Task(["trifle"], {}, [(".", "/", True)]), lambda: module, _ignore)
+    module = wasmtime.Module(engine.engine(fuel=False), bytes(wasmtime.wat2wasm(_TRIFLE)))
+    runner.run(
+        runner.Task(["trifle"], {}, [(".", "/", True)], stdio=False), lambda: module, _ignore
+    )
 
 
 def _rehearse(task: runner.Task | None, code: str | None) -> None:

@@ -11,6 +11,7 @@ from atoll.testing.backend.running import fresh, fresh_id
 
 CAPABILITIES = {
     "programs": "the plainest of POSIX: `sh`, `echo`, `cat`, `printf`, `sleep`, `true`, `pwd`",
+    "bytes": "names, arguments and variables that are not UTF-8",
     "shell": "a POSIX shell and coreutils, on a kernel: /proc, named pipes, devices, sockets",
     "python": "a `python3`",
     "tty": "terminals",
@@ -38,6 +39,11 @@ def needs(*capabilities: str) -> Callable[[Case], Case]:
         return case
 
     return mark
+
+
+def _is_text(value: object) -> bool:
+    """False for a string with bytes in it that are not UTF-8."""
+    return not isinstance(value, str) or value == value.encode("utf-8", "replace").decode()
 
 
 class Cases:
@@ -77,6 +83,9 @@ class Cases:
         wanted: tuple[str, ...] = getattr(request.function, "needs", ())
         name = request.function.__name__
         theme = next(each for each in type(self).__mro__ if name in each.__dict__)
+        callspec = getattr(request.node, "callspec", None)
+        if callspec is not None and not all(map(_is_text, callspec.params.values())):
+            wanted += ("bytes",)
         wanted += getattr(theme, "theme_needs", ())
         lacking = [name for name in wanted if name not in has]
         if lacking:

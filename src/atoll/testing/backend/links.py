@@ -1,5 +1,7 @@
 """What a guest can plant: links, pipes, devices and sockets. None leads out, none hangs."""
 
+import io
+import tarfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,12 +29,28 @@ def _there(directory: Path) -> list[str]:
     return [each.name for each in directory.iterdir()]
 
 
+def _archive(name: str, target: str) -> bytes:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = tarfile.SYMTYPE, target
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        archive.addfile(entry)
+    return data.getvalue()
+
+
 class LinkCases(Cases):
     """Symbolic links."""
 
     async def _link(self, box: Sandbox, target: str, path: str) -> str:
+        """As the guest, where it may make such links; else out of an archive."""
         done = await run(box, program("ln", "-s", target, path))
-        assert done.exit.code == 0, done.stderr
+        if done.exit.code != 0:
+            parent, _, name = path.rpartition("/")
+            try:
+                await box.files.unpack(parent, stream(_archive(name, target)))
+            except InvalidRequest:
+                pytest.skip(f"Nobody can plant a link to {target!r} here.")
+        assert (await box.files.stat(path)).kind is FileKind.SYMLINK, done.stderr
         return path
 
     async def test_a_link_is_told_not_followed(self, box: Sandbox, place: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from atoll.core.model import MIB, Exit, ExitReason
 from atoll.core.ports import Sandbox
-from atoll.testing.backend.cases import Cases
+from atoll.testing.backend.cases import Cases, needs
 from atoll.testing.backend.running import finish, first, program, run, script
 
 
@@ -49,6 +49,7 @@ class OutputCases(Cases):
         done = await run(box, program("true"))
         assert done.chunks == ()
 
+    @needs("shell")
     async def test_output_ends_though_a_child_holds_the_pipe(self, box: Sandbox) -> None:
         with anyio.fail_after(5):
             done = await run(box, script("sleep 20 & echo done"))

@@ -65,6 +65,7 @@ class StartCases(Cases):
                 await box.start(program("no-such-program"))
         assert (await run(box, program("echo", "fine"))).stdout == b"fine\n"
 
+    @needs("shell")
     async def test_a_script_of_ones_own(self, box: Sandbox, place: str) -> None:
         path = f"{place}/own"
         await box.files.write(path, b"#!/bin/sh\necho own\n")
@@ -142,6 +143,7 @@ class EnvironmentCases(Cases):
             again = await self._env(box, program("env"))
             assert (again["B"], again.get("C")) == ("sandbox", None)
 
+    @needs("bytes")
     async def test_odd_values(self, box: Sandbox) -> None:
         values = {
             "A": "",
@@ -182,6 +184,7 @@ class SpecFilesCases(Cases):
         spec = replace(script("echo more >> note; cat note"), files={"note": b"less\n"}, cwd=place)
         assert (await run(box, spec)).stdout == b"less\nmore\n"
 
+    @needs("bytes")
     async def test_files_with_odd_names(self, box: Sandbox, place: str) -> None:
         name = "-odd \n'\u00fc\udcff"
         spec = replace(program("cat", f"./{name}"), files={name: b"odd"}, cwd=place)

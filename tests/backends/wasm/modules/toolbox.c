@@ -37,6 +37,12 @@ static int copy(int fd, long most) {
   return 0;
 }
 
+static int zeros(long most) {
+  static const char block[65536];
+  for (; most > 0; most -= sizeof block) put(block, most < (long)sizeof block ? most : sizeof block);
+  return 0;
+}
+
 static int cat(int argc, char **argv) {
   if (argc == 1) return copy(0, -1);
   int status = 0;
@@ -135,7 +141,7 @@ static int command(int argc, char **argv) {
     return 0;
   }
   if (!strcmp(name, "yes")) for (;;) put("y\n", 2);
-  if (!strcmp(name, "head")) return copy(0, atol(argv[2]));
+  if (!strcmp(name, "head")) return argc > 3 ? zeros(atol(argv[2])) : copy(0, atol(argv[2]));
   if (!strcmp(name, "mkdir")) {
     const char *path = argv[argc - 1];
     return mkdir(path, 0777) && !(argc > 2 && errno == EEXIST) ? fail(name, path) : 0;

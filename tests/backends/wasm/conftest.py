@@ -1,0 +1,40 @@
+"""A wasm backend without languages, and ways to run modules in it."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import anyio.to_thread
+import pytest
+
+from atoll.backends.wasm import WasmBackend
+from atoll.bootstrap import wasm_backend
+from atoll.core.ports import Sandbox
+from atoll.settings import Settings
+from atoll.testing.backend.running import fresh
+from tests.backends.wasm import building
+
+pytestmark = [pytest.mark.anyio, pytest.mark.needs("userns")]
+
+
+@pytest.fixture(scope="package")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="package")
+async def backend(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[WasmBackend, None]:
+    place = Path(tmp_path_factory.mktemp("wasm"))
+    async with wasm_backend(Settings(data_dir=place), programs={}) as backend:
+        yield backend
+
+
+@pytest.fixture
+async def box(backend: WasmBackend) -> AsyncGenerator[Sandbox, None]:
+    async with backend.open(fresh()) as box:
+        yield box
+
+
+@pytest.fixture(scope="package")
+async def wasi() -> bytes:
+    path = await anyio.to_thread.run_sync(building.module, "wasi")
+    return path.read_bytes()
