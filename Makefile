@@ -75,7 +75,7 @@ bench: $(VENV)/.run-ready  ## measure the promises beside the alternatives on th
 # A tool of its own, not of the environment: needs uv on the PATH.
 lock:  ## resolve pyproject.toml again into the two lock files
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
-		--no-header --no-emit-index-url --extra deno --extra postgres pyproject.toml -o requirements.lock
+		--no-header --no-emit-index-url --extra deno --extra postgres --extra wasm pyproject.toml -o requirements.lock
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 		--no-header --no-emit-index-url --extra dev pyproject.toml -o requirements-dev.lock
 
