@@ -157,6 +157,10 @@ class WasmBackend:
     async def of_module(self, data: bytes, *, fuel: bool) -> str:
         return await self._compiler.code(data, fuel=fuel)
 
+    def code_path(self, code: str) -> Path:
+        """Where compiled code is on the host."""
+        return self._cache.root / code
+
     async def forget(self, code: str) -> None:
         await to_thread.run_sync(self._cache.forget, code)
 
