@@ -147,7 +147,7 @@ async def build(
     languages = Languages(
         table,
         available=lambda each: language_table.locate(each) is not None,
-        own={WasmBackend.name: frozenset(_wasm_programs())},
+        own={WasmBackend.name: await anyio.to_thread.run_sync(_wasm_programs)},
     )
     async with AsyncExitStack() as stack:
         stack.enter_context(_claimed(settings.data_dir))
@@ -185,7 +185,7 @@ async def _wire(
         max_running=settings.max_running,
         max_queued=settings.max_queued,
         queue_timeout_s=settings.queue_timeout_s,
-        warm=_warm(settings),
+        warm=await anyio.to_thread.run_sync(_warm, settings),
         tuning=Tuning(drain_s=settings.drain_s),
     )
     endings = Endings(
@@ -274,7 +274,7 @@ def _warm(settings: Settings) -> list[Warm]:
     """What the pool keeps ready: for the first backend, each set of modules, and WebAssembly."""
     kinds = [Warm(), *(Warm(Shape(preload=each)) for each in settings.preload_sets)]
     if WasmBackend.name in settings.backends[1:] and wasm_images.program():
-        kinds.append(Warm(backend=WasmBackend.name))
+        kinds.append(Warm(size=min(2, settings.pool_size), backend=WasmBackend.name))
     return kinds
 
 

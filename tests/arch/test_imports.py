@@ -49,6 +49,8 @@ def test_only_the_standard_library(package: str) -> None:
         if tree.within(module.name, package)
         for name in module.imports()
         if name.split(".")[0] not in allowed
+        # The engine is bound into the image beside the runner, and only the runner imports it.
+        and not (name.startswith("wasmtime") and module.name.startswith("atoll.guest.wasm."))
     ]
     assert wrong == []
 

@@ -12,6 +12,7 @@ from atoll.bootstrap import wasm_backend
 from atoll.core.errors import InvalidRequest
 from atoll.core.model import MIB, ExitReason, Limits, ProcessSpec
 from atoll.core.ports import Sandbox
+from atoll.guest.wasm.engine import engine
 from atoll.settings import Settings
 from atoll.testing.backend.running import fresh, program, run
 from tests.backends.wasm import building
@@ -23,12 +24,7 @@ GROWS = b"""(module (memory 1)
 PAGE = 64 * 1024
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def wasm(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[WasmBackend, None]:
     toolbox = Program(await anyio.to_thread.run_sync(building.module, "toolbox"))
     place = Path(tmp_path_factory.mktemp("wasm"))
@@ -86,16 +82,10 @@ async def test_a_clients_compiled_code_is_never_loaded(wasm: WasmBackend, inside
     assert (await run(inside, spec)).exit.code == 0
     code = await wasm.of_module(text, fuel=False)
     path = wasm.code_path(code)
-    assert wasmtime.Module.deserialize_file(_like_the_workers(), str(path))  # it is good code
+    wasmtime.Module.deserialize_file(engine(fuel=False), str(path))  # it is good code
     for name in ("m.wasm", "m.cwasm"):
         with pytest.raises(InvalidRequest, match="not WebAssembly"):
             await inside.start(ProcessSpec((name,), files={name: path.read_bytes()}))
-
-
-def _like_the_workers() -> object:
-    from atoll.guest.wasm.engine import engine
-
-    return engine(fuel=False)
 
 
 async def test_no_variable_of_the_server_or_the_worker_is_inherited(inside: Sandbox) -> None:

@@ -17,11 +17,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.needs("userns")]
 
 
 @pytest.fixture(scope="package")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="package")
 async def backend(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[WasmBackend, None]:
     place = Path(tmp_path_factory.mktemp("wasm"))
     async with wasm_backend(Settings(data_dir=place), programs={}) as backend:

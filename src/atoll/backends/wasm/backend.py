@@ -65,6 +65,7 @@ class WasmBackend:
         self._last: Program | None = None
         self._why = ""
         self._pulling = anyio.Lock()
+        self._pulled = False
 
     async def __aenter__(self) -> Self:
         if util.find_spec("wasmtime") is None:
@@ -77,7 +78,6 @@ class WasmBackend:
         if isinstance(self._workers, AbstractAsyncContextManager):
             await self._exits.enter_async_context(self._workers)
         self._tasks = await self._exits.enter_async_context(anyio.create_task_group())
-        self._tasks.start_soon(self._pull_in_background)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -94,7 +94,11 @@ class WasmBackend:
 
     # programs
     async def pull(self, tell: Callable[[str], None]) -> None:
-        """Compile every program that is not compiled yet, and say so."""
+        """Compile every program that is not compiled yet, and say so.
+
+        The first use of any program begins it too.
+        """
+        self._pulled = True
         if self._why:
             raise Unavailable(self._why)
         async with self._pulling:
@@ -143,6 +147,9 @@ class WasmBackend:
         return self._last
 
     async def of_program(self, program: Program, *, fuel: bool) -> str:
+        if self._tasks is not None and not self._pulled:
+            self._pulled = True
+            self._tasks.start_soon(self._pull_in_background)
         name = self._digests.get(program.module)
         variant = "fuel" if fuel else "plain"
         if name is not None and (known := self._cache.known(name, variant)) is not None:

@@ -82,7 +82,7 @@ def _measured(server: Server, module: Path, runs: int) -> Row:
 
 
 def _compile(connection: Connection) -> None:
-    """Wait until the server has compiled its languages: it begins with that."""
+    """Have the server compile its languages, and wait for it."""
     for language in ("python", "javascript"):
         with suppress(Failed):
             body: dict[str, object] = {"language": language, "code": "0", "timeout_s": 120}

@@ -18,7 +18,7 @@ def call(argv: list[str], store: Any, instance: Any) -> Report:
     return Report(EXITED, 1 if failed else 0)
 
 
-def rehearse(store: Any, instance: Any) -> Report:
+def rehearse(_task: object, store: Any, instance: Any) -> Report:
     """Evaluate nothing."""
     exports = instance.exports(store)
     exports["_initialize"](store)

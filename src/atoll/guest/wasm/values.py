@@ -50,7 +50,7 @@ def results(returned: Any) -> tuple[Value, ...]:
     """What a function returned; what JSON has no word for is a string or null."""
     if returned is None:
         return ()
-    many = returned if isinstance(returned, list) else [returned]
+    many: list[Any] = returned if isinstance(returned, list) else [returned]
     return tuple(_result(one) for one in many)
 
 

@@ -28,8 +28,8 @@ def wait(warm: runner.Task | None, code: str | None) -> list[str]:
             break
         step()
     header = _header()
+    stage = "cwd"
     try:
-        stage = "cwd"
         os.chdir(header["cwd"])
         stage = "files"
         _write_files(header["files"])
@@ -60,7 +60,7 @@ def _rehearse(task: runner.Task | None, code: str | None) -> None:
     if task is None or code is None or not os.path.exists(code):
         return
     if task.call is not None:
-        task = task._replace(call=lambda _, *rest: quickjs.rehearse(*rest))
+        task = task._replace(call=quickjs.rehearse)
     with contextlib.suppress(OSError):
         runner.run(task, lambda: engine.trusted(code, fuel=False), _ignore)
 
