@@ -7,16 +7,28 @@ from atoll.guest.wasm.report import INVALID, STALE, Refused
 
 MODULE_MAX = 128 * 1024 * 1024
 STACK_BYTES = 1024 * 1024
+_TRIFLE = b"""(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\08\\00\\00\\00\\01\\00\\00\\00.")
+  (func (export "_start")
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 12)))
+    (call $exit (i32.const 0))))"""
 _MAGIC = b"\0asm"
 _MODULE, _COMPONENT = b"\x01\0\0\0", b"\0\x01\0"
 
 
 @functools.cache
-def engine(*, fuel: bool) -> Any:
-    """One for each way of counting: instructions are counted only where somebody asked."""
+def engine(*, fuel: bool, parallel: bool = False) -> Any:
+    """One for each way of counting: instructions are counted only where somebody asked.
+
+    Compiling in `parallel` starts threads, so only who will not be forked may do it.
+    """
     import wasmtime
 
     config = wasmtime.Config()
+    config.parallel_compilation = parallel
     config.consume_fuel = fuel
     config.max_wasm_stack = STACK_BYTES
     config.wasm_threads = False
@@ -64,7 +76,7 @@ def read(path: str) -> bytes:
     return data
 
 
-def compiled(data: bytes, *, fuel: bool) -> Any:
+def compiled(data: bytes, *, fuel: bool, parallel: bool = False) -> Any:
     """A module from its binary or its text form, never from compiled code. Raises `Refused`."""
     import wasmtime
 
@@ -75,14 +87,20 @@ def compiled(data: bytes, *, fuel: bool) -> Any:
     elif data[4:8] != _MODULE:
         raise Refused(INVALID, "This is no WebAssembly module of version 1.")
     try:
-        return wasmtime.Module(engine(fuel=fuel), data)
+        return wasmtime.Module(engine(fuel=fuel, parallel=parallel), data)
     except wasmtime.WasmtimeError as error:
         raise Refused(INVALID, f"This is no valid module: {error}") from error
 
 
 def artefact(data: bytes, *, fuel: bool) -> bytes:
     """Compiled code, for `trusted`. Raises `Refused`."""
-    return bytes(compiled(data, fuel=fuel).serialize())
+    return bytes(compiled(data, fuel=fuel, parallel=True).serialize())
+
+
+@functools.cache
+def trifle() -> Any:
+    """A module that writes a byte and leaves."""
+    return compiled(_TRIFLE, fuel=False)
 
 
 def trusted(path: str, *, fuel: bool) -> Any:

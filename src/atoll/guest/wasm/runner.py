@@ -107,6 +107,8 @@ def _wasi(task: Task) -> Any:
         config.inherit_stdin()
         config.inherit_stdout()
         config.inherit_stderr()
+    else:
+        config.stdout_file = config.stderr_file = os.devnull
     for directory, name, writable in task.roots:
         try:
             config.preopen_dir(directory, name, writable)

@@ -1,7 +1,7 @@
 """Words of a command line to a function's parameters, and its results to JSON."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from atoll.guest.wasm.report import BAD_ARGUMENT, NO_FUNCTION, Refused, Value
 
@@ -50,11 +50,12 @@ def results(returned: Any) -> tuple[Value, ...]:
     """What a function returned; what JSON has no word for is a string or null."""
     if returned is None:
         return ()
-    many: list[Any] = returned if isinstance(returned, list) else [returned]
-    return tuple(_result(one) for one in many)
+    if isinstance(returned, list):
+        return tuple(_result(one) for one in cast("list[object]", returned))
+    return (_result(returned),)
 
 
-def _result(value: Any) -> Value:
+def _result(value: object) -> Value:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if isinstance(value, float) and not math.isfinite(value):

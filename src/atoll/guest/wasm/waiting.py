@@ -18,7 +18,6 @@ from atoll.guest.wasm import engine, quickjs, runner
 from atoll.wire import paths
 
 HEADER_MAX = 4 * 1024 * 1024
-_TRIFLE = '(module (memory 1) (func (export "_start")))'
 
 
 def wait(warm: runner.Task | None, code: str | None) -> list[str]:
@@ -47,12 +46,7 @@ def wait(warm: runner.Task | None, code: str | None) -> list[str]:
 
 def _trifle() -> None:
     """Run next to nothing, so that the engine's own pages are there."""
-    import wasmtime
-
-    module = wasmtime.Module(engine.engine(fuel=False), bytes(wasmtime.wat2wasm(_TRIFLE)))
-    runner.run(
-        runner.Task(["trifle"], {}, [(".", "/", True)], stdio=False), lambda: module, _ignore
-    )
+    runner.run(runner.Task(["trifle"], {}, [(".", "/", True)], stdio=False), engine.trifle, _ignore)
 
 
 def _rehearse(task: runner.Task | None, code: str | None) -> None:
@@ -60,7 +54,8 @@ def _rehearse(task: runner.Task | None, code: str | None) -> None:
     if task is None or code is None or not os.path.exists(code):
         return
     if task.call is not None:
-        task = task._replace(call=quickjs.rehearse)
+        place = (quickjs.HERE, quickjs.REHEARSAL, False)
+        task = task._replace(call=quickjs.rehearse, roots=[place])
     with contextlib.suppress(OSError):
         runner.run(task, lambda: engine.trusted(code, fuel=False), _ignore)
 

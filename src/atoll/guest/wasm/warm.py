@@ -16,6 +16,7 @@ CODE = "/opt/atoll/wasm"
 def _warm() -> None:
     sys.path.append(LIBRARY)
     engine.linker(fuel=False)
+    engine.trifle()
     sys.path.remove(LIBRARY)
     sys.modules["atoll_wasm"] = program
 
