@@ -16,7 +16,7 @@ from atoll.backends.fake.words import words
 from atoll.core.errors import Conflict, NotFound, Unavailable
 from atoll.core.model import BackendReport, Isolation, Limits, SandboxSpec
 
-CAPABILITIES = frozenset({"programs", "bytes", "tty", "pause", "snapshots", "watch"})
+CAPABILITIES = frozenset({"programs", "processes", "bytes", "tty", "pause", "snapshots", "watch"})
 CLOSE_S = 5.0
 
 

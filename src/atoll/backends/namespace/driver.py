@@ -27,7 +27,18 @@ _log = structlog.stdlib.get_logger(__name__)
 
 DEFAULT_UID = 0x70000000
 CAPABILITIES = frozenset(
-    {"programs", "bytes", "python", "shell", "tty", "snapshots", "watch", "stdin", "persistent"}
+    {
+        "programs",
+        "processes",
+        "bytes",
+        "python",
+        "shell",
+        "tty",
+        "snapshots",
+        "watch",
+        "stdin",
+        "persistent",
+    }
 )
 
 

@@ -30,10 +30,18 @@ def examine() -> Examination:
 def usable_backends(findings: Sequence[Finding]) -> list[str]:
     """Backends this version has and this host can carry."""
     there = {finding.what for finding in findings if finding.there}
+    namespace = (
+        bool({"namespaces as root", "namespaces without root"} & there)
+        and {
+            "seccomp",
+            "python3 at /usr/bin",
+        }
+        <= there
+    )
     able = {
-        "namespace": bool({"namespaces as root", "namespaces without root"} & there)
-        and {"seccomp", "python3 at /usr/bin"} <= there,
-        "wasm": importlib.util.find_spec("wasmtime") is not None,
+        "namespace": namespace,
+        # The engine runs in sandboxes of that backend.
+        "wasm": namespace and importlib.util.find_spec("wasmtime") is not None,
         "gvisor": "runsc (gVisor)" in there,
         "docker": "docker engine" in there,
         "microvm": "qemu" in there,

@@ -83,7 +83,7 @@ class ArchiveCases(Cases):
         packed = unpack(await joined(box.files.pack(place)))
         assert packed == {entry[0]: entry for entry in ENTRIES}
 
-    @needs("shell")
+    @needs("processes")
     async def test_what_was_unpacked_is_there(self, box: Sandbox, place: str) -> None:
         await box.files.unpack(f"{place}/new/place", stream(pack(ENTRIES)))
         assert await read(box.files, f"{place}/new/place/plain") == bytes(range(256)) * 1000

@@ -30,7 +30,7 @@ class BoundCases(Cases):
         assert done.stdout == b"early\n"
         assert done.exit.reason is ExitReason.WALL_TIME
 
-    @needs("shell")
+    @needs("processes")
     async def test_the_deadline_ends_children_too(self, box: Sandbox, place: str) -> None:
         child = f"sleep 0.5 && echo alive > {place}/%s & sleep %s"
         late = await run(box, script(child % ("late", "20"), wall_s=0.3))
@@ -72,7 +72,7 @@ class BoundCases(Cases):
         assert done.exit.truncated
         assert done.stdout == b"y\n" * (CUT // 2)
 
-    @needs("shell")
+    @needs("processes")
     async def test_both_channels_count(self, box: Sandbox) -> None:
         spec = replace(script("yes & yes >&2"), output_bytes=CUT)
         done = await run(box, spec)

@@ -11,6 +11,7 @@ from atoll.testing.backend.running import fresh, fresh_id
 
 CAPABILITIES = {
     "programs": "the plainest of POSIX: `sh`, `echo`, `cat`, `printf`, `sleep`, `true`, `pwd`",
+    "processes": "programs that start others and signal themselves, and scripts",
     "bytes": "names, arguments and variables that are not UTF-8",
     "shell": "a POSIX shell and coreutils, on a kernel: /proc, named pipes, devices, sockets",
     "python": "a `python3`",

@@ -32,7 +32,7 @@ class ExitCases(Cases):
                 tasks.start_soon(one, code)
         assert seen == {code: (code, ExitReason.EXITED, None) for code in range(256)}
 
-    @needs("shell")
+    @needs("processes")
     @pytest.mark.parametrize("number", [1, 2, 3, 6, 9, 11, 13, 14, 15])
     async def test_death_by_a_signal(self, box: Sandbox, number: int) -> None:
         ended = (await run(box, script(f"kill -{number} $$; sleep 5"))).exit
@@ -51,7 +51,7 @@ class ExitCases(Cases):
         ended = (await finish(process)).exit
         assert (ended.code, ended.reason, ended.signal) == (None, ExitReason.SIGNAL, number)
 
-    @needs("shell")
+    @needs("processes")
     async def test_a_signal_reaches_the_process_group(self, box: Sandbox, place: str) -> None:
         late = f"sleep 0.4 && echo alive > {place}/alive & echo ready; sleep 20"
         process = await box.start(script(late))

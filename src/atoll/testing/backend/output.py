@@ -49,7 +49,7 @@ class OutputCases(Cases):
         done = await run(box, program("true"))
         assert done.chunks == ()
 
-    @needs("shell")
+    @needs("processes")
     async def test_output_ends_though_a_child_holds_the_pipe(self, box: Sandbox) -> None:
         with anyio.fail_after(5):
             done = await run(box, script("sleep 20 & echo done"))

@@ -65,7 +65,7 @@ class StartCases(Cases):
                 await box.start(program("no-such-program"))
         assert (await run(box, program("echo", "fine"))).stdout == b"fine\n"
 
-    @needs("shell")
+    @needs("processes")
     async def test_a_script_of_ones_own(self, box: Sandbox, place: str) -> None:
         path = f"{place}/own"
         await box.files.write(path, b"#!/bin/sh\necho own\n")
