@@ -19,12 +19,14 @@ _MAGIC = b"\0asm"
 _MODULE, _COMPONENT = b"\x01\0\0\0", b"\0\x01\0"
 
 
-@functools.cache
-def engine(*, fuel: bool, parallel: bool = False) -> Any:
-    """One for each way of counting: instructions are counted only where somebody asked.
+def engine(*, fuel: bool) -> Any:
+    """One for each way of counting: instructions are counted only where somebody asked."""
+    return _engine(fuel, False)  # noqa: FBT003 (keywords would be other keys of the cache)
 
-    Compiling in `parallel` starts threads, so only who will not be forked may do it.
-    """
+
+@functools.cache
+def _engine(fuel: bool, parallel: bool) -> Any:  # noqa: FBT001
+    """Compiling in `parallel` starts threads, so only who will not be forked may do it."""
     import wasmtime
 
     config = wasmtime.Config()
@@ -87,7 +89,7 @@ def compiled(data: bytes, *, fuel: bool, parallel: bool = False) -> Any:
     elif data[4:8] != _MODULE:
         raise Refused(INVALID, "This is no WebAssembly module of version 1.")
     try:
-        return wasmtime.Module(engine(fuel=fuel, parallel=parallel), data)
+        return wasmtime.Module(_engine(fuel, parallel), data)
     except wasmtime.WasmtimeError as error:
         raise Refused(INVALID, f"This is no valid module: {error}") from error
 
