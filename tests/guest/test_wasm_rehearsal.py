@@ -1,11 +1,20 @@
 """What a waiting worker does with its time works, though nobody looks at how it ends."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from atoll.guest.wasm import engine, runner
 from atoll.guest.wasm.report import Report
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Engines that live until the interpreter ends complain about it."""
+    yield
+    for each in (engine.trifle, engine.linker, engine._engine):
+        each.cache_clear()
 
 
 def test_the_trifle_runs_in_the_engine_of_the_workers(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from atoll.bootstrap import wasm_backend
 from atoll.core.errors import InvalidRequest
 from atoll.core.model import MIB, ExitReason, Limits, ProcessSpec
 from atoll.core.ports import Sandbox
-from atoll.guest.wasm.engine import engine
+from atoll.guest.wasm import engine
 from atoll.settings import Settings
 from atoll.testing.backend.running import fresh, program, run
 from tests.backends.wasm import building
@@ -82,7 +82,8 @@ async def test_a_clients_compiled_code_is_never_loaded(wasm: WasmBackend, inside
     assert (await run(inside, spec)).exit.code == 0
     code = await wasm.of_module(text, fuel=False)
     path = wasm.code_path(code)
-    wasmtime.Module.deserialize_file(engine(fuel=False), str(path))  # it is good code
+    wasmtime.Module.deserialize_file(engine.engine(fuel=False), str(path))  # it is good code
+    engine._engine.cache_clear()
     for name in ("m.wasm", "m.cwasm"):
         with pytest.raises(InvalidRequest, match="not WebAssembly"):
             await inside.start(ProcessSpec((name,), files={name: path.read_bytes()}))

@@ -217,3 +217,24 @@ async def test_many_compile_the_same_at_once(backend: WasmBackend, box: Sandbox)
         for _ in range(8):
             tasks.start_soon(one)
     assert ends == [b"hallo\n"] * 8
+
+
+async def test_a_sandbox_that_compiles_is_nobodys_to_remove(
+    backend: WasmBackend, box: Sandbox
+) -> None:
+    """The janitor removes what is owned and in no record; a compilation must not be that."""
+    seen: set[str] = set()
+    done = anyio.Event()
+
+    async def watch() -> None:
+        while not done.is_set():
+            seen.update(await backend.owned())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        for number in range(5):
+            module = ALL.replace(b"hello", b"hell%d" % number)
+            await run(box, ProcessSpec(("m.wat",), files={"m.wat": module}))
+        done.set()
+    assert box.id in seen
+    assert not [each for each in seen if each.startswith("wasmc")]

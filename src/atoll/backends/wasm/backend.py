@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from atoll.backends.wasm.cache import Cache, digest
 from atoll.backends.wasm.compiler import Compiler
-from atoll.backends.wasm.early import EARLY, early_modules
+from atoll.backends.wasm.early import EARLY, EARLY_ID, early_modules
 from atoll.backends.wasm.programs import Program
 from atoll.backends.wasm.sandbox import WasmSandbox
 from atoll.core.errors import AtollError, NotFound, Unavailable, Unsupported
@@ -231,7 +231,11 @@ class WasmBackend:
         return self._last, self._cache.known(name, "plain")
 
     async def owned(self) -> Sequence[str]:
-        return [] if self._why else await self._workers.owned()
+        """What compiles now is nobody's but ours, and ends by itself."""
+        if self._why:
+            return []
+        busy = {*self._compiler.open, EARLY_ID} if self._pulling.locked() else self._compiler.open
+        return [each for each in await self._workers.owned() if each not in busy]
 
     async def destroy(self, sandbox_id: str) -> None:
         if not self._why:

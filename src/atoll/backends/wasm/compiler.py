@@ -24,7 +24,10 @@ _MODULE, _CODE, _REPORT = "/workspace/module", "/workspace/code", "/workspace/re
 
 
 class Compiler:
-    """From a module's bytes to the path of its code. Many may ask for the same at once."""
+    """From a module's bytes to the path of its code. Many may ask for the same at once.
+
+    `open` are the ids of the sandboxes that compile now.
+    """
 
     def __init__(self, workers: Backend, cache: Cache) -> None:
         self._workers = workers
@@ -32,6 +35,7 @@ class Compiler:
         self._slots = anyio.Semaphore(_AT_ONCE)
         self._locks: dict[str, tuple[anyio.Lock, int]] = {}
         self._number = 0
+        self.open: set[str] = set()
 
     async def code(self, data: bytes, *, fuel: bool) -> str:
         """The path beneath the cache's root. Raises `InvalidRequest` for what is no module."""
@@ -70,6 +74,13 @@ class Compiler:
         spec = SandboxSpec(f"wasmc{self._number}", limits=limits)
         argv = [RUNNER, "--compile", _CODE, "--report", _REPORT]
         argv += [*(["--fuel", "1"] if fuel else []), _MODULE]
+        self.open.add(spec.id)
+        try:
+            return await self._compiled_in(spec, argv, data)
+        finally:
+            self.open.discard(spec.id)
+
+    async def _compiled_in(self, spec: SandboxSpec, argv: list[str], data: bytes) -> bytes:
         async with self._workers.open(spec) as box:
             await box.files.write(_MODULE, data)
             process = await box.start(
