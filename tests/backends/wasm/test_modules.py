@@ -237,4 +237,4 @@ async def test_a_sandbox_that_compiles_is_nobodys_to_remove(
             await run(box, ProcessSpec(("m.wat",), files={"m.wat": module}))
         done.set()
     assert box.id in seen
-    assert not [each for each in seen if each.startswith("wasmc")]
+    assert not [each for each in seen if each.startswith("wasm-")]

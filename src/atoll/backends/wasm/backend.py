@@ -18,8 +18,8 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from atoll.backends.wasm.cache import Cache, digest
-from atoll.backends.wasm.compiler import Compiler
-from atoll.backends.wasm.early import EARLY, EARLY_ID, early_modules
+from atoll.backends.wasm.compiler import OURS, Compiler
+from atoll.backends.wasm.early import EARLY, early_modules
 from atoll.backends.wasm.programs import Program
 from atoll.backends.wasm.sandbox import WasmSandbox
 from atoll.core.errors import AtollError, NotFound, Unavailable, Unsupported
@@ -77,6 +77,9 @@ class WasmBackend:
             raise Unavailable(f"{self._config.state} cannot be used: {error.strerror}.") from error
         if isinstance(self._workers, AbstractAsyncContextManager):
             await self._exits.enter_async_context(self._workers)
+        for left in await self._workers.owned():
+            if left.startswith(OURS):
+                await self._workers.destroy(left)
         self._tasks = await self._exits.enter_async_context(anyio.create_task_group())
         return self
 
@@ -231,11 +234,10 @@ class WasmBackend:
         return self._last, self._cache.known(name, "plain")
 
     async def owned(self) -> Sequence[str]:
-        """What compiles now is nobody's but ours, and ends by itself."""
+        """Those that clients know of; our own end by themselves, or with the next start."""
         if self._why:
             return []
-        busy = {*self._compiler.open, EARLY_ID} if self._pulling.locked() else self._compiler.open
-        return [each for each in await self._workers.owned() if each not in busy]
+        return [each for each in await self._workers.owned() if not each.startswith(OURS)]
 
     async def destroy(self, sandbox_id: str) -> None:
         if not self._why:

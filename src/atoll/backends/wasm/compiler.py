@@ -17,6 +17,8 @@ from atoll.core.model import MIB, ExitReason, Limits, ProcessSpec, SandboxSpec
 from atoll.core.ports import Backend, Sandbox
 
 RUNNER = "/opt/atoll/bin/atoll-wasm"
+OURS = "wasm-"
+"""How the ids of sandboxes begin that are no client's."""
 WALL_S = 120.0
 CODE_MAX = 512 * MIB
 _AT_ONCE = 2
@@ -24,10 +26,7 @@ _MODULE, _CODE, _REPORT = "/workspace/module", "/workspace/code", "/workspace/re
 
 
 class Compiler:
-    """From a module's bytes to the path of its code. Many may ask for the same at once.
-
-    `open` are the ids of the sandboxes that compile now.
-    """
+    """From a module's bytes to the path of its code. Many may ask for the same at once."""
 
     def __init__(self, workers: Backend, cache: Cache) -> None:
         self._workers = workers
@@ -35,7 +34,6 @@ class Compiler:
         self._slots = anyio.Semaphore(_AT_ONCE)
         self._locks: dict[str, tuple[anyio.Lock, int]] = {}
         self._number = 0
-        self.open: set[str] = set()
 
     async def code(self, data: bytes, *, fuel: bool) -> str:
         """The path beneath the cache's root. Raises `InvalidRequest` for what is no module."""
@@ -71,16 +69,9 @@ class Compiler:
         limits = Limits(
             memory_bytes=2048 * MIB, cpus=2.0, processes=64, disk_bytes=1024 * MIB, disk_files=64
         )
-        spec = SandboxSpec(f"wasmc{self._number}", limits=limits)
+        spec = SandboxSpec(f"{OURS}compiler-{self._number}", limits=limits)
         argv = [RUNNER, "--compile", _CODE, "--report", _REPORT]
         argv += [*(["--fuel", "1"] if fuel else []), _MODULE]
-        self.open.add(spec.id)
-        try:
-            return await self._compiled_in(spec, argv, data)
-        finally:
-            self.open.discard(spec.id)
-
-    async def _compiled_in(self, spec: SandboxSpec, argv: list[str], data: bytes) -> bytes:
         async with self._workers.open(spec) as box:
             await box.files.write(_MODULE, data)
             process = await box.start(

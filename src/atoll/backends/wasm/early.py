@@ -7,12 +7,12 @@ deflated, comes first on the path and spares most programs that.
 
 from dataclasses import replace
 
+from atoll.backends.wasm.compiler import OURS
 from atoll.core.errors import BackendFault
 from atoll.core.model import ProcessSpec, SandboxSpec
 from atoll.core.ports import Backend
 
 EARLY = "early.zip"
-EARLY_ID = "wasm-early"
 _MAKE = f"""
 import zipfile
 from importlib._bootstrap_external import _code_to_timestamp_pyc as pyc
@@ -38,7 +38,7 @@ _SPEC = ProcessSpec(("python3", "early.py"), files={"early.py": _MAKE.encode()})
 
 async def early_modules(backend: Backend) -> bytes:
     """Make the archive with the very Python that will read it."""
-    async with backend.open(SandboxSpec(EARLY_ID)) as box:
+    async with backend.open(SandboxSpec(f"{OURS}early")) as box:
         process = await box.start(replace(_SPEC, wall_s=60.0, cpu_s=60.0))
         said = b"".join([data async for _, data in process.output()])
         if (await process.wait()).code != 0:
