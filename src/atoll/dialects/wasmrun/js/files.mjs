@@ -1,0 +1,59 @@
+// A session's files are its root: "/x" in a program is "/workspace/x" in the sandbox.
+import fs from "node:fs";
+import fsPromises from "node:fs/promises";
+import { fileURLToPath, URL as NodeURL } from "node:url";
+
+const SYSTEM = new Set([
+  "bin", "dev", "etc", "home", "lib", "lib64", "media", "mnt", "opt", "proc", "root", "run", "sbin",
+  "srv", "sys", "tmp", "usr", "var",
+]);
+const ONE = [
+  "access", "appendFile", "chmod", "chown", "createReadStream", "createWriteStream", "exists",
+  "lchown", "lstat", "lutimes", "mkdir", "mkdtemp", "open", "openAsBlob", "opendir", "readFile",
+  "readdir", "readlink", "realpath", "rm", "rmdir", "stat", "statfs", "truncate", "unlink",
+  "unwatchFile", "utimes", "watch", "watchFile", "writeFile",
+];
+const TWO = ["copyFile", "cp", "link", "rename"];
+
+export function patchFiles(root) {
+  const existsSync = fs.existsSync;
+  const place = (path) => {
+    if (path === "/") return root;
+    const first = path.split("/").find((part) => part !== "" && part !== ".");
+    if (first === undefined) return root;
+    const inRoot = path === root || path.startsWith(`${root}/`);
+    if (inRoot || (SYSTEM.has(first) && !existsSync(`${root}/${first}`))) return path;
+    return `${root}/${path.replace(/^\/+/, "")}`;
+  };
+  const placed = (value) => {
+    if (typeof value === "string") return value.startsWith("/") ? place(value) : value;
+    if (value instanceof NodeURL && value.protocol === "file:") return place(fileURLToPath(value));
+    if (value instanceof Uint8Array) return placed(new TextDecoder().decode(value));
+    return value;
+  };
+  const wrap = (owner, name, count) => {
+    const real = owner?.[name];
+    if (typeof real !== "function") return;
+    const wrapped = function (...args) {
+      for (let i = 0; i < count; i++) args[i] = placed(args[i]);
+      return Reflect.apply(real, owner, args);
+    };
+    Object.defineProperties(wrapped, Object.getOwnPropertyDescriptors(real));
+    owner[name] = wrapped;
+  };
+  for (const [names, count] of [[ONE, 1], [TWO, 2]]) {
+    for (const name of names) {
+      wrap(fs, name, count);
+      wrap(fs, `${name}Sync`, count);
+      wrap(fsPromises, name, count);
+      if (fs.promises !== fsPromises) wrap(fs.promises, name, count);
+    }
+  }
+  for (const owner of [fs, fsPromises]) {
+    const real = owner.symlink;
+    owner.symlink = (target, path, ...rest) => real.call(owner, target, placed(path), ...rest);
+  }
+  const real = fs.symlinkSync;
+  fs.symlinkSync = (target, path, ...rest) => real.call(fs, target, placed(path), ...rest);
+  return place;
+}
