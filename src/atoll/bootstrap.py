@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
+    ExitStack,
     asynccontextmanager,
     contextmanager,
 )
@@ -22,7 +24,10 @@ from atoll.backends.wasm.backend import WARM
 from atoll.core.errors import AtollError, Unavailable
 from atoll.core.ports import Backend
 from atoll.core.store import Store
+from atoll.dialects import DIALECTS, Chosen, chosen
 from atoll.http.app import create_app
+from atoll.http.dialect import Spoken
+from atoll.http.front import Front
 from atoll.http.logs import configure_logs
 from atoll.http.middleware.boundary import single
 from atoll.http.runner import bind, run_server
@@ -59,7 +64,11 @@ def _namespace(settings: Settings) -> Backend:
             data_dir=settings.data_dir,
             uid=settings.uid_base,
             preload=settings.preload_sets,
-            binds=(*language_table.beside(language_table.load()), *wasm_images.program()),
+            binds=(
+                *language_table.beside(language_table.load()),
+                *wasm_images.program(),
+                *(pair for each in DIALECTS.values() for pair in each.files()),
+            ),
         )
     )
 
@@ -124,10 +133,26 @@ def backends_of(settings: Settings) -> Sequence[Backend]:
         for name in settings.backends
         if name not in _BACKENDS
     ]
-    problems += [f"dialects has {name!r}; this version has none." for name in settings.dialects]
     if problems:
         raise SettingsError(problems)
     return [_BACKENDS[name](settings) for name in settings.backends]
+
+
+@asynccontextmanager
+async def speaking(
+    front: Front, choices: Sequence[Chosen], sockets: Mapping[str, Sequence[socket.socket]]
+) -> AsyncGenerator[Sequence[Spoken], None]:
+    """All dialects, open for the length of the block, each with the listeners of its own."""
+    async with AsyncExitStack() as stack:
+        yield [
+            Spoken(
+                name=each.dialect.name,
+                app=await stack.enter_async_context(each.dialect.open(front, each.options)),
+                sockets=sockets.get(each.dialect.name, ()),
+                guarded=each.dialect.guards(each.options),
+            )
+            for each in choices
+        ]
 
 
 @asynccontextmanager
@@ -330,12 +355,21 @@ def serve(settings: Settings) -> int:
     """Run the server until it is interrupted; the exit code. Says on stderr what went wrong."""
     configure_logs(settings)
     try:
+        choices = chosen(settings)
         backends = backends_of(settings)
-        with bind(settings.host, settings.port) as sockets:
+        with ExitStack() as listening:
+            sockets = listening.enter_context(bind(settings.host, settings.port))
+            others = {
+                each.dialect.name: listening.enter_context(bind(*each.address))
+                for each in choices
+                if each.address is not None
+            }
 
             async def main() -> None:
                 async with build(settings, backends=backends) as services:
-                    await run_server(create_app(services, settings), settings, sockets)
+                    app = create_app(services, settings)
+                    async with speaking(app.state.front, choices, others) as spoken:
+                        await run_server(app, settings, sockets, spoken)
 
             anyio.run(main, backend_options={"use_uvloop": True})
     except (SettingsError, AtollError, ExceptionGroup) as error:

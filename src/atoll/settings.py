@@ -10,9 +10,9 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Any, Literal, Self, cast, get_origin
 
 from pydantic import (
     BaseModel,
@@ -42,6 +42,11 @@ OrNever = Annotated[
 ]
 
 
+def _tables(value: object) -> object:
+    """Tables come as they are from a file, and as JSON from the environment."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
 class SettingsError(Exception):
     """The settings cannot be used. `problems` has a sentence for each that is wrong."""
 
@@ -66,7 +71,11 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: Port = Field(8000, description="The port to listen on; 0 takes a free one.")
     dialects: tuple[str, ...] = Field(
-        (), description="Other systems' APIs to speak, each `NAME` or `NAME=HOST:PORT`."
+        (), description="Other systems' APIs to give a port, each `NAME` or `NAME=HOST:PORT`."
+    )
+    dialect_options: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_tables)] = Field(
+        default_factory=dict,
+        description="A table of settings for each dialect; its page lists them.",
     )
     insecure: bool = Field(
         default=False, description="Serve callers from everywhere without a key."
@@ -246,8 +255,13 @@ def load(
     flags: Mapping[str, Any] | None = None,
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    *,
+    dialect_options: Sequence[str] = (),
 ) -> Settings:
-    """Gather the settings. Flags of None are absent. Raises `SettingsError` with every problem."""
+    """Gather the settings. Flags of None are absent. Raises `SettingsError` with every problem.
+
+    `dialect_options` are single ones as on the command line, `NAME.OPTION=VALUE`.
+    """
     problems: list[str] = []
     env = os.environ if environ is None else environ
     named = config or (Path(env["ATOLL_CONFIG"]) if env.get("ATOLL_CONFIG") else None)
@@ -256,6 +270,10 @@ def load(
     values |= _from_environment(env, problems)
     values |= {k: v for k, v in (flags or {}).items() if v is not None}
     try:
+        if dialect_options:
+            values["dialect_options"] = _with_options(
+                _tables(values.get("dialect_options", {})), dialect_options, problems
+            )
         settings = Settings(**values)
     except ValidationError as error:
         for each in error.errors(include_url=False, include_input=False):
@@ -266,6 +284,19 @@ def load(
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def _with_options(given: object, words: Sequence[str], problems: list[str]) -> dict[str, Any]:
+    """The tables of the dialects, with single options laid over them."""
+    tables = dict(cast("Mapping[str, Any]", given)) if isinstance(given, Mapping) else {}
+    for word in words:
+        left, equals, value = word.partition("=")
+        dialect, dot, name = left.partition(".")
+        if not (equals and dot and dialect and name):
+            problems.append(f"--dialect-option {word!r} must be NAME.OPTION=VALUE.")
+            continue
+        tables[dialect] = {**tables.get(dialect, {}), name.replace("-", "_"): value}
+    return tables
 
 
 def _from_file(path: Path | None, problems: list[str]) -> dict[str, Any]:

@@ -22,6 +22,12 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME[=HOST:PORT]", help="Speak another system's API; repeatable."),
     ] = None,
+    dialect_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME.OPTION=VALUE", help="A setting of a dialect; its page lists them."
+        ),
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve others than this machine without a key.")
     ] = False,
@@ -39,7 +45,7 @@ def serve(
         "insecure": insecure or None,
     }
     try:
-        chosen = settings.load(flags, config)
+        chosen = settings.load(flags, config, dialect_options=dialect_option or ())
     except settings.SettingsError as failed:
         for problem in failed.problems:
             sys.stderr.write(f"atoll: {problem}\n")

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from atoll.core.errors import Unavailable
 from atoll.core.model import BackendReport
 from atoll.http.auth import is_loopback_name
+from atoll.http.dialect import Spoken, Switch
 from atoll.http.front import Front
 from atoll.http.protocol import BoundedProtocol
 from atoll.settings import Settings
@@ -59,12 +60,23 @@ def _cannot(address: str, port: int, error: OSError) -> Unavailable:
     return Unavailable(f"Cannot listen on {address} port {port}: {advice}.")
 
 
-async def run_server(app: FastAPI, settings: Settings, sockets: Sequence[socket.socket]) -> None:
-    """Serve until SIGINT or SIGTERM, then drain; a second signal does not wait."""
+async def run_server(
+    app: FastAPI,
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    spoken: Sequence[Spoken] = (),
+) -> None:
+    """Serve until SIGINT or SIGTERM, then drain; a second signal does not wait.
+
+    The dialects that are spoken share the server: one drain ends all of them.
+    """
     front: Front = app.state.front
     await _refuse_openness(front, sockets)
+    for each in spoken:
+        if each.sockets and not each.guarded:
+            await _refuse_openness(front, each.sockets)
     config = uvicorn.Config(
-        app,
+        Switch(app, spoken) if spoken else app,
         http=BoundedProtocol,
         ws="websockets-sansio",
         ws_max_size=1024 * 1024,
@@ -76,12 +88,13 @@ async def run_server(app: FastAPI, settings: Settings, sockets: Sequence[socket.
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
-    server = _Server(config, front, _url(sockets[0]))
+    others = [(each.name, _url(each.sockets[0])) for each in spoken if each.sockets]
+    server = _Server(config, front, _url(sockets[0]), others)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.handle_exit, number, None)
     try:
-        await server.serve(list(sockets))
+        await server.serve([*sockets, *(sock for each in spoken for sock in each.sockets)])
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
@@ -90,14 +103,18 @@ async def run_server(app: FastAPI, settings: Settings, sockets: Sequence[socket.
 class _Server(uvicorn.Server):
     """Tells when it is ready, and ends streams without an end of their own when it drains."""
 
-    def __init__(self, config: uvicorn.Config, front: Front, url: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, front: Front, url: str, others: Sequence[tuple[str, str]]
+    ) -> None:
         super().__init__(config)
         self._front = front
         self._url = url
+        self._others = others
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         sys.stdout.write(_greeting(self._url, await self._front.services.backends.reports()))
+        sys.stdout.writelines(f"Dialect {name}: {url}\n" for name, url in self._others)
         sys.stdout.flush()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

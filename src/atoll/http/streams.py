@@ -17,6 +17,7 @@ class Streams:
         self._gauge = gauge
         self._open = 0
         self._followers: set[anyio.CancelScope] = set()
+        self.draining = False
 
     @contextmanager
     def one(self) -> Generator[None, None, None]:
@@ -43,5 +44,6 @@ class Streams:
 
     def end_followers(self) -> None:
         """The server drains: end what would go on for as long as its client."""
+        self.draining = True
         for scope in tuple(self._followers):
             scope.cancel()

@@ -1,0 +1,248 @@
+"""Executes what a request wants in its session, whole or as a stream."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from time import perf_counter
+
+import anyio
+
+from atoll.core.errors import Busy, Gone, InvalidRequest, NotFound
+from atoll.core.model import Channel, Exit, ProcessSpec
+from atoll.dialects.wasmrun import outcome as outcomes
+from atoll.dialects.wasmrun import programs
+from atoll.dialects.wasmrun.errors import BadRequest, NothingThere, TooMany, told
+from atoll.dialects.wasmrun.files import SessionFiles, place
+from atoll.dialects.wasmrun.metrics import Metrics
+from atoll.dialects.wasmrun.npm.install import Installer
+from atoll.dialects.wasmrun.options import Options
+from atoll.dialects.wasmrun.outcome import Outcome, Output
+from atoll.dialects.wasmrun.programs import Engine, Program, Wanted
+from atoll.dialects.wasmrun.schemas import ExecIn
+from atoll.dialects.wasmrun.sessions import Session
+from atoll.dialects.wasmrun.shell import Shell
+from atoll.http.services import Services
+from atoll.service.requests import OutputChunk, ProcessFinished
+from atoll.settings import Settings
+
+_GRACE_S = 2.0
+_REPORT_BYTES = 64 * 1024
+_CONCURRENT = "Rate limit exceeded: per-tenant concurrent execution limit reached"
+
+
+class Executor:
+    """Executions of this server. In a session there is one at a time; the next one waits."""
+
+    def __init__(
+        self,
+        *,
+        services: Services,
+        settings: Settings,
+        options: Options,
+        metrics: Metrics,
+        installer: Installer,
+    ) -> None:
+        self._services = services
+        self._settings = settings
+        self._most = options.max_concurrent_exec
+        self._metrics = metrics
+        self._installer = installer
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another execution would be refused."""
+        return bool(self._most) and self._metrics.executing >= self._most
+
+    def check(self, body: ExecIn) -> Wanted:
+        """What it is. `BadRequest` before anything has happened."""
+        found = programs.wanted(body)
+        self._installer.check(body)
+        if body.timeout > self._settings.max_timeout_s:
+            raise BadRequest(f"timeout may be at most {self._settings.max_timeout_s:g} s")
+        check_env(body.env or {})
+        return found
+
+    async def run(self, session: Session, body: ExecIn) -> Outcome:
+        """The result. Cancelled, it ends the program."""
+        found = self.check(body)
+        async with self._counted(session) as result:
+            program = await self._prepared(session, body, found, result)
+            if program is None:
+                await self._shell(session, body, result)
+            else:
+                await self._whole(session, body, program, result)
+        return result
+
+    async def stream(
+        self, session: Session, body: ExecIn
+    ) -> AsyncGenerator[tuple[str, str] | Outcome | None, None]:
+        """None once it has begun, then pieces of stdout and stderr, then the result."""
+        found = self.check(body)
+        async with self._counted(session) as result:
+            program = await self._prepared(session, body, found, result)
+            yield None
+            if program is None:
+                await self._shell(session, body, result)
+                if result.stdout or result.stderr:
+                    yield result.stdout, result.stderr
+            elif result.error is None:
+                async with aclosing(self._pieces(session, body, program, result)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+        yield result
+
+    @asynccontextmanager
+    async def _counted(self, session: Session) -> AsyncGenerator[Outcome, None]:
+        """Its place among all executions, its turn in the session, its time, its count."""
+        if self.is_full:
+            raise TooMany(f"Too many concurrent executions: limit is {self._most}", "concurrency")
+        result = Outcome()
+        self._metrics.executing += 1
+        try:
+            with anyio.fail_after(self._settings.max_timeout_s):
+                await session.turn.acquire()
+            try:
+                begun = perf_counter()
+                yield result
+                result.duration_ms = round((perf_counter() - begun) * 1000)
+            finally:
+                session.turn.release()
+                session.disk_bytes = None
+        except Busy:
+            raise TooMany(_CONCURRENT, "concurrency") from None
+        except TimeoutError:
+            raise TooMany("Too many concurrent executions: the session is busy", "concurrency") from None
+        finally:
+            self._metrics.executing -= 1
+        self._metrics.executed(result.kind, result.duration_ms, truncated=result.truncated)
+
+    async def _prepared(
+        self, session: Session, body: ExecIn, found: Wanted, result: Outcome
+    ) -> Program | None:
+        """The program, with everything that it needs in place; None for the shell."""
+        files = SessionFiles(self._services.files, session)
+        session.env.update(body.env or {})
+        if found.engine is Engine.SHELL:
+            return None
+        if found.engine is Engine.WASM:
+            entry = await files.stat(found.entry.removeprefix("/workspace"))
+            if entry is None:
+                raise NothingThere(f"{body.wasm_path}: No such file or directory (os error 2)")
+            return programs.module(body, found, session.limits)
+        await files.check({place(name): len(data) for name, data in found.files.items()})
+        if self._installer.is_wanted(body):
+            result.lockfile = await self._installer.install(files, body)
+        if found.engine is Engine.PYTHON:
+            return programs.python(body, found)
+        self._services.languages.usable("typescript", image="host")
+        tsconfig = found.files.get("tsconfig.json")
+        if tsconfig is None:
+            tsconfig = await _optional(files, "/tsconfig.json")
+        return programs.script(body, found, session.limits, tsconfig)
+
+    def _spec(self, session: Session, body: ExecIn, program: Program) -> ProcessSpec:
+        wall_s = float(body.timeout)
+        if program.argv[0] == "atoll-wasm":
+            # It ends the module by itself and says so; this is for when it cannot.
+            wall_s += _GRACE_S
+        return ProcessSpec(
+            argv=program.argv,
+            env={**session.env, **program.env},
+            files=program.files,
+            stdin=body.stdin is not None,
+            wall_s=wall_s,
+            cpu_s=2.0 * wall_s + 1.0,
+            output_bytes=session.limits.output_bytes(self._settings.max_output_bytes),
+        )
+
+    async def _whole(
+        self, session: Session, body: ExecIn, program: Program, result: Outcome
+    ) -> None:
+        spec = self._spec(session, body, program)
+        done = await self._services.processes.run(
+            session.owner, session.sandbox_id, spec, _stdin(body)
+        )
+        output = Output(spec.output_bytes)
+        output.add(Channel.STDOUT, done.stdout)
+        output.add(Channel.STDERR, done.stderr)
+        result.truncated = done.truncated
+        await self._finish(session, body, program, output, done.exit, result)
+
+    async def _pieces(
+        self, session: Session, body: ExecIn, program: Program, result: Outcome
+    ) -> AsyncGenerator[tuple[str, str], None]:
+        spec = self._spec(session, body, program)
+        output = Output(spec.output_bytes)
+        running = self._services.processes.stream(
+            session.owner, session.sandbox_id, spec, _stdin(body)
+        )
+        try:
+            async with aclosing(running) as events:
+                async for event in events:
+                    if isinstance(event, OutputChunk):
+                        output.truncated = output.truncated or bool(event.skipped)
+                        text = output.add(event.channel, event.data)
+                        if text:
+                            yield (text, "") if event.channel is Channel.STDOUT else ("", text)
+                    elif isinstance(event, ProcessFinished):
+                        result.truncated = event.exit.truncated or output.truncated
+                        await self._finish(session, body, program, output, event.exit, result)
+        except (InvalidRequest, NotFound, Gone) as error:
+            result.error = told(error)[1]
+
+    async def _finish(
+        self,
+        session: Session,
+        body: ExecIn,
+        program: Program,
+        output: Output,
+        exit_: Exit,
+        result: Outcome,
+    ) -> None:
+        result.stdout, result.stderr = output.text(Channel.STDOUT), output.text(Channel.STDERR)
+        outcomes.ended(result, exit_, body.timeout, session.limits)
+        if program.argv[0] == "atoll-wasm" and result.error is None:
+            files = SessionFiles(self._services.files, session)
+            raw = await files.raw(programs.REPORT, _REPORT_BYTES)
+            outcomes.reported(result, raw, body.timeout, session.limits)
+        elif program.argv[0] == "deno" and result.code == 1:
+            failed = programs.transpile_error(result.stderr)
+            if failed is not None:
+                result.code, result.error = outcomes.ABNORMAL, f"Bad request: {failed}"
+
+    async def _shell(self, session: Session, body: ExecIn, result: Outcome) -> None:
+        most = session.limits.output_bytes(self._settings.max_output_bytes)
+        files = SessionFiles(self._services.files, session)
+        with self._services.quotas.running(session.owner):
+            shell = Shell(files, session.env, _stdin(body) or b"", most)
+            try:
+                with anyio.fail_after(body.timeout):
+                    said = await shell.run(body.command or "")
+            except BadRequest as error:
+                result.error = error.detail
+                return
+            except TimeoutError:
+                result.error = f"Execution timed out after {body.timeout}s"
+                return
+        output = Output(most)
+        output.add(Channel.STDOUT, said.stdout)
+        output.add(Channel.STDERR, said.stderr)
+        result.stdout, result.stderr = output.text(Channel.STDOUT), output.text(Channel.STDERR)
+        result.code, result.truncated = said.code, output.truncated
+
+
+def check_env(env: Mapping[str, str]) -> None:
+    """Refuse what cannot be a variable."""
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise BadRequest(f"Invalid environment variable: {name[:100]!r}")
+
+
+def _stdin(body: ExecIn) -> bytes | None:
+    return None if body.stdin is None else body.stdin.encode("utf-8", "replace")
+
+
+async def _optional(files: SessionFiles, path: str) -> bytes | None:
+    try:
+        return await files.read(path)
+    except NothingThere:
+        return None

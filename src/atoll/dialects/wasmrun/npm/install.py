@@ -1,0 +1,182 @@
+"""Installs packages into a session: the tree, the archives, the files."""
+
+import json
+import tarfile
+import tempfile
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import anyio
+import httpx
+from anyio import to_thread
+
+from atoll.core.model import MIB
+from atoll.dialects.wasmrun.errors import BadRequest, NothingThere
+from atoll.dialects.wasmrun.files import SessionFiles
+from atoll.dialects.wasmrun.npm.archives import digest_of, matches, repack
+from atoll.dialects.wasmrun.npm.cache import Cache
+from atoll.dialects.wasmrun.npm.names import Asked, asked_all, check_path
+from atoll.dialects.wasmrun.npm.registry import Registry
+from atoll.dialects.wasmrun.npm.resolve import MOST_PACKAGES, resolve
+from atoll.dialects.wasmrun.options import Options
+from atoll.dialects.wasmrun.schemas import ExecIn, Locked
+
+INSTALL_S = 300.0
+_AT_ONCE = 8
+_UNBOUNDED = 4096 * MIB
+_PIECE = 256 * 1024
+_IN_MEMORY = 16 * MIB
+
+
+class Installer:
+    """Resolves, fetches, checks, unpacks. Lifecycle scripts are never run."""
+
+    def __init__(self, registry: Registry, cache: Cache) -> None:
+        self._registry = registry
+        self._cache = cache
+
+    def check(self, body: ExecIn) -> None:
+        """Refuse names, ranges and lockfiles that cannot be."""
+        asked_all(body.dependencies or {})
+        locked = body.lockfile or {}
+        if len(locked) > MOST_PACKAGES:
+            raise BadRequest(f"lockfile may have at most {MOST_PACKAGES} packages")
+        for path, entry in locked.items():
+            check_path(path)
+            digest_of(entry.integrity)
+
+    def is_wanted(self, body: ExecIn) -> bool:
+        """Whether anything is to be installed."""
+        return bool(body.dependencies or body.lockfile or body.install_package_json)
+
+    async def install(self, files: SessionFiles, body: ExecIn) -> Mapping[str, Any]:
+        """Install it; the lockfile."""
+        wanted = asked_all({**await self._manifest(files, body), **(body.dependencies or {})})
+        locked = body.lockfile or {}
+        with anyio.fail_after(INSTALL_S):
+            try:
+                if not (locked and _covers(locked, wanted)):
+                    locked = await self._resolved(wanted)
+                shown = {path: locked[path].model_dump() for path in sorted(locked)}
+                if shown and not await _is_there(files, shown):
+                    await self._place(files, locked)
+                    files.session.installed = shown
+            except BaseExceptionGroup as group:
+                raise _first(group) from None
+        return shown
+
+    async def _manifest(self, files: SessionFiles, body: ExecIn) -> dict[str, str]:
+        """What package.json depends on."""
+        if not body.install_package_json:
+            return {}
+        text = (body.files or {}).get("package.json")
+        try:
+            raw = await files.read("/package.json") if text is None else text.encode()
+            parsed = json.loads(raw)
+        except NothingThere:
+            raise BadRequest("There is no package.json to install from") from None
+        except (ValueError, RecursionError):
+            raise BadRequest("package.json is no JSON") from None
+        found: dict[str, str] = {}
+        sections = ["dependencies", *(["devDependencies"] if body.install_dev_dependencies else [])]
+        for section in sections:
+            part = cast("dict[str, Any]", parsed).get(section, {}) if isinstance(parsed, dict) else {}
+            if not isinstance(part, dict):
+                raise BadRequest(f"package.json: {section} is no object")
+            for name, value in cast("dict[str, Any]", part).items():
+                if not isinstance(value, str):
+                    raise BadRequest(f"Invalid version range for '{name}'")
+                found[name] = value
+        return found
+
+    async def _resolved(self, wanted: list[Asked]) -> dict[str, Locked]:
+        tree = await resolve(wanted, self._registry)
+        return {
+            path: Locked(version=each.version, resolved=each.resolved, integrity=each.integrity)
+            for path, each in tree.items()
+        }
+
+    async def _place(self, files: SessionFiles, locked: Mapping[str, Locked]) -> None:
+        archives = await self._archives(locked)
+        room = files.session.limits.disk_bytes
+        free = _UNBOUNDED if room is None else max(0, room - await files.used_bytes())
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
+            tops = await to_thread.run_sync(_packed, locked, archives, spool, free)
+            for top in tops:
+                if await files.stat(f"/{top}") is not None:
+                    await files.remove(f"/{top}")
+            await files.unpack(_pieces(spool))
+
+    async def _archives(self, locked: Mapping[str, Locked]) -> dict[str, bytes]:
+        """The archives by integrity, from the cache or the registry."""
+        found: dict[str, bytes] = {}
+        limiter = anyio.CapacityLimiter(_AT_ONCE)
+
+        async def one(path: str, entry: Locked) -> None:
+            async with limiter:
+                digest = digest_of(entry.integrity)
+                data = await self._cache.get(digest)
+                if data is None:
+                    package = path.rpartition("node_modules/")[2]
+                    data = await self._registry.archive(package, entry.resolved)
+                    if not await to_thread.run_sync(matches, data, digest):
+                        raise BadRequest(f"Integrity check failed for '{package}' {entry.version}")
+                    await self._cache.put(digest, data)
+                found[entry.integrity] = data
+
+        wanted = {entry.integrity: (path, entry) for path, entry in locked.items()}
+        async with anyio.create_task_group() as group:
+            for path, entry in wanted.values():
+                group.start_soon(one, path, entry)
+        return found
+
+
+@asynccontextmanager
+async def installer(options: Options, data_dir: Path) -> AsyncGenerator[Installer, None]:
+    """An installer, whose connections end with the block."""
+    async with httpx.AsyncClient(follow_redirects=True, timeout=30.0) as client:
+        registry = Registry(client, options.npm_registry)
+        cache = Cache(data_dir / "npm-cache", options.max_cache_mb * MIB)
+        yield Installer(registry, cache)
+
+
+def _covers(locked: Mapping[str, Locked], wanted: list[Asked]) -> bool:
+    """Whether a lockfile has what is asked for; it is replayed then, without the registry."""
+    return all(
+        (entry := locked.get(f"node_modules/{each.name}")) is not None
+        and (each.tag or each.takes(entry.version))
+        for each in wanted
+    )
+
+
+async def _is_there(files: SessionFiles, shown: Mapping[str, Any]) -> bool:
+    if files.session.installed != shown:
+        return False
+    tops = [path for path in shown if path.count("node_modules/") == 1]
+    return all([await files.stat(f"/{path}/package.json") is not None for path in tops])
+
+
+def _packed(
+    locked: Mapping[str, Locked], archives: Mapping[str, bytes], spool: IO[bytes], free: int
+) -> list[str]:
+    """Write all packages as one archive; the directories that they replace."""
+    with tarfile.open(fileobj=spool, mode="w", format=tarfile.PAX_FORMAT) as out:
+        for path in sorted(locked):
+            name = path.rpartition("node_modules/")[2]
+            free -= repack(name, archives[locked[path].integrity], path, out, free)
+    spool.seek(0)
+    return sorted(path for path in locked if path.count("node_modules/") == 1)
+
+
+async def _pieces(spool: IO[bytes]) -> AsyncGenerator[bytes, None]:
+    while piece := await to_thread.run_sync(spool.read, _PIECE):
+        yield piece
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", inner).exceptions[0]
+    return inner
