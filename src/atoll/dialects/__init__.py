@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from atoll.dialects.wasmrun import WASMRUN
 from atoll.http.dialect import Dialect
 from atoll.settings import Settings, SettingsError
-from atoll.dialects.wasmrun import WASMRUN
 
 DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (WASMRUN,)}
 

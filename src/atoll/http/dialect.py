@@ -75,7 +75,9 @@ class Switch:
         if mounted is None:
             await self._native(scope, receive, send)
         else:
-            await mounted({**scope, "root_path": f"{scope.get('root_path', '')}/{name}"}, receive, send)
+            await mounted(
+                {**scope, "root_path": f"{scope.get('root_path', '')}/{name}"}, receive, send
+            )
 
 
 def own_path(scope: Scope) -> str:

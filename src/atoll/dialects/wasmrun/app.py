@@ -4,8 +4,10 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from time import perf_counter
 
+import anyio.to_thread
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -65,6 +67,7 @@ async def open_app(front: Front, options: Options) -> AsyncGenerator[ASGIApp, No
                 metrics=metrics,
                 tenants=tenants,
                 started_at=front.services.clock.monotonic(),
+                version=await anyio.to_thread.run_sync(version, "atoll"),
             )
         )
 
@@ -73,20 +76,6 @@ def application(here: State) -> ASGIApp:
     """From the outside in: preflight and prefix, errors, bounds, who asks, routes."""
     body_bytes = (here.options.max_body_mb or UNLIMITED_BODY_MB) * MIB
     settings = here.front.settings.model_copy(update={"max_body_bytes": body_bytes})
-    app = FastAPI(
-        title="wasmrun agent API, spoken by Atoll",
-        redirect_slashes=False,
-        docs_url=None,
-        redoc_url=None,
-        middleware=[
-            Middleware(Bounds, settings=settings, upload=lambda _: False),
-            Middleware(Door, here=here),
-        ],
-        exception_handlers={RequestValidationError: _invalid, 404: _unknown, 405: _unknown},
-    )
-    app.state.wasmrun = here
-    app.include_router(routes.router)
-    app.include_router(probes.router)
     origin = b"*" if here.options.allow_cors else b"http://127.0.0.1"
 
     def refuse(error: AtollError | None, scope: Scope) -> Response:
@@ -102,7 +91,10 @@ def application(here: State) -> ASGIApp:
         return answer(status, text, closing)
 
     def headers(scope: Scope, given: Headers) -> Headers:
-        if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in given):
+        if any(
+            name == b"content-type" and value.startswith(b"text/event-stream")
+            for name, value in given
+        ):
             return []
         return [
             (b"access-control-allow-origin", origin),
@@ -112,14 +104,29 @@ def application(here: State) -> ASGIApp:
             (b"x-content-type-options", b"nosniff"),
         ]
 
-    boundary = Translated(
-        Outside(app, here),
-        dialect="wasmrun",
-        refuse=refuse,
-        name=lambda: secrets.token_hex(8),
-        headers=headers,
+    app = FastAPI(
+        title="wasmrun agent API, spoken by Atoll",
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        middleware=[
+            Middleware(
+                Translated,
+                dialect="wasmrun",
+                refuse=refuse,
+                name=lambda: secrets.token_hex(8),
+                headers=headers,
+            ),
+            Middleware(Outside, here=here),
+            Middleware(Bounds, settings=settings, upload=lambda _: False),
+            Middleware(Door, here=here),
+        ],
+        exception_handlers={RequestValidationError: _invalid, 404: _unknown, 405: _unknown},
     )
-    return Logged(boundary, here)
+    app.state.wasmrun = here
+    app.include_router(routes.router)
+    app.include_router(probes.router)
+    return Logged(app, here)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,7 @@ from atoll.core import errors as core
 from atoll.http.dialect import own_path
 from atoll.http.errors import Refused, printable
 
-UNAUTHORIZED = (
-    "Unauthorized: missing or invalid API key (expected 'Authorization: Bearer <key>')"
-)
+UNAUTHORIZED = "Unauthorized: missing or invalid API key (expected 'Authorization: Bearer <key>')"
 INTERNAL = 500
 
 

@@ -110,7 +110,9 @@ class Executor:
         except Busy:
             raise TooMany(_CONCURRENT, "concurrency") from None
         except TimeoutError:
-            raise TooMany("Too many concurrent executions: the session is busy", "concurrency") from None
+            raise TooMany(
+                "Too many concurrent executions: the session is busy", "concurrency"
+            ) from None
         finally:
             self._metrics.executing -= 1
         self._metrics.executed(result.kind, result.duration_ms, truncated=result.truncated)
@@ -133,6 +135,7 @@ class Executor:
             result.lockfile = await self._installer.install(files, body)
         if found.engine is Engine.PYTHON:
             return programs.python(body, found)
+        await self._services.languages.look_for("typescript")
         self._services.languages.usable("typescript", image="host")
         tsconfig = found.files.get("tsconfig.json")
         if tsconfig is None:

@@ -59,7 +59,9 @@ class SessionLimits:
 
     def sandbox(self, usual: Limits, most: Limits) -> Limits:
         """Those of the sandbox, which also holds the engine."""
-        memory = self.max_memory_mb * MIB + ENGINE_BYTES if self.max_memory_mb else most.memory_bytes
+        memory = (
+            self.max_memory_mb * MIB + ENGINE_BYTES if self.max_memory_mb else most.memory_bytes
+        )
         disk = self.disk_bytes or most.disk_bytes
         return Limits(
             memory_bytes=min(memory, most.memory_bytes),

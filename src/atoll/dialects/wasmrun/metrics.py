@@ -69,7 +69,9 @@ class Metrics:
         for name, (kind, sentence) in _HELP.items():
             lines += [f"# HELP {PREFIX}{name} {sentence}", f"# TYPE {PREFIX}{name} {kind}"]
             if kind == "summary":
-                lines += [f"{PREFIX}{name}_{end} {flat[f'{name}_{end}']}" for end in ("sum", "count")]
+                lines += [
+                    f"{PREFIX}{name}_{end} {flat[f'{name}_{end}']}" for end in ("sum", "count")
+                ]
                 continue
             value = flat[name]
             if isinstance(value, dict):

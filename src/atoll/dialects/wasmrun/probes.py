@@ -1,6 +1,5 @@
 """The routes about the server: health, readiness, tools, metrics."""
 
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter
@@ -23,7 +22,7 @@ async def health(request: Request) -> Response:
     """Whether the server answers."""
     here = state(request)
     up = here.front.services.clock.monotonic() - here.started_at
-    body = {"status": "ok", "version": version("atoll"), "uptime_seconds": int(up)}
+    body = {"status": "ok", "version": here.version, "uptime_seconds": int(up)}
     return JSONResponse(body)
 
 

@@ -123,8 +123,6 @@ def transpile_error(stderr: str) -> str | None:
     return f"TypeScript transpilation failed: {hit['place']}: {hit['message']}"
 
 
-
-
 def _ending(language: str | None) -> str:
     ending = _ENDINGS.get("javascript" if language is None else language.lower())
     if ending is None:

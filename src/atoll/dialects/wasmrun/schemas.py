@@ -102,5 +102,5 @@ def _sentence(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("["))
     message = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "json_invalid":
-        return printable(f"Invalid JSON: {message}")[:500]
+        return printable(message)[:500]
     return printable(f"Invalid JSON: {where}: {message}" if where else message)[:500]

@@ -84,7 +84,8 @@ class Sessions(AsyncContextManagerMixin):
             record = await self._services.sandboxes.create(wanted, caller)
         except QuotaExceeded:
             raise TooMany(
-                f"Rate limit exceeded: tenant session limit reached ({caller.max_sandboxes})", "rate"
+                f"Rate limit exceeded: tenant session limit reached ({caller.max_sandboxes})",
+                "rate",
             ) from None
         finally:
             self._making -= 1

@@ -180,7 +180,9 @@ class Shell:
         return b""
 
     async def _show_env(self, _: Sequence[str], __: bytes) -> bytes:
-        return "".join(f"{k}={v}\n" for k, v in sorted(self._env.items())).encode("utf-8", "replace")
+        return "".join(f"{k}={v}\n" for k, v in sorted(self._env.items())).encode(
+            "utf-8", "replace"
+        )
 
     async def _export(self, args: Sequence[str], _: bytes) -> bytes:
         for arg in args:

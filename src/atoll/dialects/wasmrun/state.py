@@ -27,6 +27,7 @@ class State:
     metrics: Metrics
     tenants: Tenants | None
     started_at: float
+    version: str
 
 
 def state(request: Request) -> State:

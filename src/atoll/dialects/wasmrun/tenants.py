@@ -161,5 +161,3 @@ def _read(path: Path) -> tuple[Sequence[Tenant], tuple[int, int, int] | None]:
     if len(set(ids)) < len(ids):
         raise Unavailable(f"The tenants file {path} names a tenant twice.")
     return found, stamp
-
-

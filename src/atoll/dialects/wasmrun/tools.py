@@ -27,7 +27,9 @@ _LOCKED: Json = {
 }
 _EXECUTE: Mapping[str, Json] = {
     "session_id": _ID,
-    "command": _text("A line for the small shell: echo, cat, ls, mkdir, rm, cp, mv, pipes, > and >>."),
+    "command": _text(
+        "A line for the small shell: echo, cat, ls, mkdir, rm, cp, mv, pipes, > and >>."
+    ),
     "wasm_path": _text("A WebAssembly module among the session's files."),
     "source": _text("Code to run."),
     "files": _map("A project: paths and their text. Needs entry."),
@@ -87,7 +89,12 @@ _TOOLS: Sequence[tuple[str, str, Mapping[str, Json], Sequence[str] | None]] = (
         ("session_id",),
     ),
     ("list_sessions", "List the sessions there are.", {}, None),
-    ("destroy_session", "End a session and remove its files.", {"session_id": _ID}, ("session_id",)),
+    (
+        "destroy_session",
+        "End a session and remove its files.",
+        {"session_id": _ID},
+        ("session_id",),
+    ),
 )
 
 
@@ -103,7 +110,11 @@ def openai() -> Sequence[Json]:
     return [
         {
             "type": "function",
-            "function": {"name": name, "description": text, "parameters": _schema(properties, required)},
+            "function": {
+                "name": name,
+                "description": text,
+                "parameters": _schema(properties, required),
+            },
         }
         for name, text, properties, required in _TOOLS
     ]

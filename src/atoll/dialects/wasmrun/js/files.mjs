@@ -49,6 +49,17 @@ export function patchFiles(root) {
       if (fs.promises !== fsPromises) wrap(fs.promises, name, count);
     }
   }
+  const streams = new Map([["/dev/stdin", 0], ["/dev/stdout", 1], ["/dev/stderr", 2]]);
+  for (const name of ["readFile", "writeFile", "appendFile"]) {
+    // The pipes belong to who started the program, and cannot be opened by name.
+    for (const each of [name, `${name}Sync`]) {
+      const real = fs[each];
+      fs[each] = (path, ...rest) => real.call(fs, streams.get(path) ?? path, ...rest);
+    }
+    const real = fsPromises[name];
+    fsPromises[name] = async (path, ...rest) =>
+      streams.has(path) ? fs[`${name}Sync`](path, ...rest) : real.call(fsPromises, path, ...rest);
+  }
   for (const owner of [fs, fsPromises]) {
     const real = owner.symlink;
     owner.symlink = (target, path, ...rest) => real.call(owner, target, placed(path), ...rest);

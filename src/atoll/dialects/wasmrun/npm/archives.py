@@ -66,7 +66,9 @@ def repack(name: str, archive: bytes, prefix: str, out: tarfile.TarFile, most: i
     Only regular files are taken; nothing of the package is run.
     """
     size = files = 0
-    bounded = _Bounded(cast("IO[bytes]", gzip.GzipFile(fileobj=io.BytesIO(archive))), most * 2 + 2**20)
+    bounded = _Bounded(
+        cast("IO[bytes]", gzip.GzipFile(fileobj=io.BytesIO(archive))), most * 2 + 2**20
+    )
     try:
         with tarfile.open(fileobj=io.BufferedReader(bounded), mode="r|") as source:
             for member in source:
@@ -109,7 +111,9 @@ def _check(name: str, path: str, content: bytes) -> None:
             manifest = json.loads(content)
         except (ValueError, RecursionError):
             return
-        scripts = cast("dict[str, Any]", manifest).get("scripts") if isinstance(manifest, dict) else None
+        scripts = (
+            cast("dict[str, Any]", manifest).get("scripts") if isinstance(manifest, dict) else None
+        )
         for hook in ("preinstall", "install", "postinstall"):
             line = cast("dict[str, Any]", scripts).get(hook) if isinstance(scripts, dict) else None
             if isinstance(line, str) and _BUILDS.search(line):

@@ -82,7 +82,9 @@ class Installer:
         found: dict[str, str] = {}
         sections = ["dependencies", *(["devDependencies"] if body.install_dev_dependencies else [])]
         for section in sections:
-            part = cast("dict[str, Any]", parsed).get(section, {}) if isinstance(parsed, dict) else {}
+            part = (
+                cast("dict[str, Any]", parsed).get(section, {}) if isinstance(parsed, dict) else {}
+            )
             if not isinstance(part, dict):
                 raise BadRequest(f"package.json: {section} is no object")
             for name, value in cast("dict[str, Any]", part).items():

@@ -46,7 +46,9 @@ class Registry:
             parts = path.split("/")
             package = "/".join(parts[-2:] if parts[-2:][0].startswith("@") else parts[-1:])
             if not is_name(package) or not file or "/" in file or ".." in file:
-                raise BadRequest(f"Lockfile of '{package}' names another registry: '{resolved[:200]}'")
+                raise BadRequest(
+                    f"Lockfile of '{package}' names another registry: '{resolved[:200]}'"
+                )
             resolved = f"{base}{package}/-/{quote(file)}"
         return await self._get(resolved, ARCHIVE_BYTES, package, {})
 
