@@ -1,4 +1,4 @@
-"""Other systems' APIs, spoken over the same sandboxes. Each is a package, and none knows another."""
+"""Other systems' APIs, spoken over the same sandboxes. None of them knows another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (WASMRUN,)}
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What the operator decided about a dialect. `address` is None when it has no port of its own."""
+    """What the operator decided about one. `address` is None when it has no port of its own."""
 
     dialect: Dialect
     options: BaseModel

@@ -8,6 +8,7 @@ PREFIX = "wasmrun_agent_"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 RESULTS = ("success", "error", "timeout")
 REASONS = ("concurrency", "payload", "unauthorized", "rate")
+_LABELS = {"exec_total": "result", "exec_rejected_total": "reason"}
 _HELP = {
     "exec_total": ("counter", "Executions by result."),
     "exec_duration_ms": ("summary", "How long executions took."),
@@ -73,10 +74,9 @@ class Metrics:
                     f"{PREFIX}{name}_{end} {flat[f'{name}_{end}']}" for end in ("sum", "count")
                 ]
                 continue
-            value = flat[name]
-            if isinstance(value, dict):
-                label = "result" if name == "exec_total" else "reason"
-                lines += [f'{PREFIX}{name}{{{label}="{key}"}} {n}' for key, n in value.items()]  # pyright: ignore
+            label = _LABELS.get(name)
+            if label is None:
+                lines.append(f"{PREFIX}{name} {flat[name]}")
             else:
-                lines.append(f"{PREFIX}{name} {value}")
+                lines += [f'{PREFIX}{name}{{{label}="{key}"}} {n}' for key, n in flat[name].items()]
         return "\n".join(lines) + "\n"

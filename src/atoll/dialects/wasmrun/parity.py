@@ -29,7 +29,7 @@ PARITY = Parity(
         Line("options.workers", _SERVER, "`--workers`", _REFUSED,
              "One event loop serves all requests; there are no worker threads to count."),
         Line("options.cache", _SERVER, "`--max-cache-size`, `--npm-registry`", _PARTIAL,
-             "The cache holds npm packages. Without a registry of its own, npm's configuration counts."),
+             "It holds npm packages. Without a registry of its own, npm's configuration counts."),
         Line("options.cors", _SERVER, "`--allow-cors`"),
         Line("options.verbose", _SERVER, "`--verbose`"),
         Line("drain", _SERVER, "Drains at SIGINT and SIGTERM; 503 with an empty body meanwhile",
@@ -75,7 +75,8 @@ PARITY = Parity(
         Line("exec.wasm", _EXEC, "`wasm_path`; 404 of nothing"),
         Line("exec.order", _EXEC, "The first of the four counts; none is 400"),
         Line("exec.language", _EXEC, "`language`"),
-        Line("exec.function", _EXEC, "`function` with `args`", why="`results` has what it returned."),
+        Line("exec.function", _EXEC, "`function` with `args`",
+             why="`results` has what it returned."),
         Line("exec.timeout", _EXEC, "`timeout`", _PARTIAL, "At most the server's `max_timeout_s`."),
         Line("exec.env", _EXEC, "`env`, kept for the session"),
         Line("exec.stdin", _EXEC, "`stdin`"),
@@ -130,6 +131,7 @@ PARITY = Parity(
              _BEYOND),
         Line("beyond.python", _MORE, '`language: "python"`', _BEYOND),
         Line("beyond.incremental", _MORE, "Output is streamed as it comes, not sampled", _BEYOND),
-        Line("beyond.native-api", _MORE, "The same session as `/v1/sandboxes/wasmrun-{id}`", _BEYOND),
+        Line("beyond.native-api", _MORE, "The same session as `/v1/sandboxes/wasmrun-{id}`",
+             _BEYOND),
     )
 )  # fmt: skip

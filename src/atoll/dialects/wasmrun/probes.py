@@ -43,17 +43,18 @@ async def ready(request: Request) -> Response:
 
 
 @router.get("/tools")
-async def tool_schemas(format: str = "openai") -> Response:
+async def tool_schemas(request: Request) -> Response:
     """The schemas that a model is given."""
-    if format == "openai":
+    wanted = request.query_params.get("format", "openai")
+    if wanted == "openai":
         return JSONResponse(tools.openai())
-    if format == "anthropic":
+    if wanted == "anthropic":
         return JSONResponse(tools.anthropic())
-    raise BadRequest(f"Unknown format: '{format}'. Use openai or anthropic")
+    raise BadRequest(f"Unknown format: '{wanted}'. Use openai or anthropic")
 
 
 @router.get("/metrics")
-async def metrics(request: Request, format: str = "") -> Response:
+async def metrics(request: Request) -> Response:
     """Counters, for Prometheus or in JSON."""
     here = state(request)
     disk = [await _disk(here, each) for each in here.sessions.everyone()]
@@ -63,7 +64,7 @@ async def metrics(request: Request, format: str = "") -> Response:
         "total": len(disk),
         "disk_bytes": sum(each["disk_bytes"] for each in disk),
     }
-    if format != "json":
+    if request.query_params.get("format") != "json":
         return Response(here.metrics.text(numbers), headers={"content-type": CONTENT_TYPE})
     body: dict[str, Any] = here.metrics.flat(numbers)
     if here.tenants is None:

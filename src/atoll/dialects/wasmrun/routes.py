@@ -83,17 +83,15 @@ async def write_file(request: Request, session_id: str) -> Response:
 
 
 @router.get(f"{ONE}/files")
-async def read_file(
-    request: Request, session_id: str, path: str = "/", list: str = "", encoding: str = "utf-8"
-) -> Response:
+async def read_file(request: Request, session_id: str, path: str = "/") -> Response:
     """Read a file, or list a directory (`list=true`)."""
     here = state(request)
     async with here.sessions.using(caller(request), session_id) as session:
         files = SessionFiles(here.front.services.files, session)
-        if list == "true":
+        if request.query_params.get("list") == "true":
             return await _listing(files, path)
         data = await files.read(path)
-    if encoding == "base64":
+    if request.query_params.get("encoding") == "base64":
         content = base64.b64encode(data).decode("ascii")
         return JSONResponse({"path": printable(path), "content": content, "encoding": "base64"})
     try:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 from starlette.requests import Request
 
 from atoll.dialects.wasmrun.errors import BadRequest
@@ -88,13 +88,11 @@ def parse(body: bytes, model: type[M]) -> M:
 
 async def read_map(request: Request) -> dict[str, str]:
     """A flat map of texts."""
-    wrapped = b'{"env":' + (await request.body() or b"null") + b"}"
-    found = parse(wrapped, _Wrapped).env
-    return found
+    return parse(await request.body(), _Texts).root
 
 
-class _Wrapped(Body):
-    env: dict[str, str]
+class _Texts(RootModel[dict[str, str]]):
+    model_config = ConfigDict(strict=True, frozen=True)
 
 
 def _sentence(error: ValidationError) -> str:

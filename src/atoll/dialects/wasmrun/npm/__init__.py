@@ -1,1 +1,1 @@
-"""npm packages for sessions: resolved, fetched and checked by the host; nothing of them runs there."""
+"""npm packages for sessions: fetched and checked by the host, where nothing of them runs."""
