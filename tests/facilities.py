@@ -6,6 +6,7 @@ A probe returns "" when the facility is there, else the reason why not.
 import ctypes
 import fcntl
 import functools
+import importlib.util
 import os
 import shutil
 import socket
@@ -164,6 +165,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "modules": lambda: "" if Path("/proc/modules").exists() else "a kernel without modules",
     "docker": _docker,
     "deno": _deno,
+    "wasm": lambda: "" if importlib.util.find_spec("wasmtime") else "no wasmtime: pip install it",
     "postgres": _postgres,
     "python3": lambda: "" if Path("/usr/bin/python3").exists() else "no /usr/bin/python3",
     "numpy": _host_module("numpy"),
