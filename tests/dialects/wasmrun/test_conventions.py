@@ -63,7 +63,15 @@ async def test_what_is_not_there(spoken: Spoken, method: str, path: str, text: s
 
 @pytest.mark.parity("errors.400")
 @pytest.mark.parametrize(
-    "body", ["{", "[]", "nul", '{"limits": 3}', '{"limits":{"max_fuel":"x"}}', '{"limits":{"max_fuel":-1}}']
+    "body",
+    [
+        "{",
+        "[]",
+        "nul",
+        '{"limits": 3}',
+        '{"limits":{"max_fuel":"x"}}',
+        '{"limits":{"max_fuel":-1}}',
+    ],
 )
 async def test_a_wrong_body(spoken: Spoken, body: str) -> None:
     answer = await spoken.client.post("/sessions", content=body)

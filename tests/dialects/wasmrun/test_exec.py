@@ -16,8 +16,8 @@ WAT = """(module
   (memory (export "memory") 1)
   (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
   (func (export "trap") unreachable)
-  (func (export "grow") (result i32) (loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
-    unreachable)
+  (func (export "grow") (result i32)
+    (loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable)
   (func (export "spin") (loop $l (br $l)))
   (func (export "_start") (call $exit (i32.const 7))))"""
 
@@ -183,7 +183,7 @@ async def test_the_cap_of_executions(tmp_path: Path) -> None:
             ready = (await spoken.client.get("/ready")).json()
             assert ready == {"status": "unready", "reason": "at_exec_capacity"}
         assert (await other.exec(command="pwd"))["stdout"] == "/\n"
-        assert "reason=\"concurrency\"} 1" in (await spoken.client.get("/metrics")).text
+        assert 'reason="concurrency"} 1' in (await spoken.client.get("/metrics")).text
 
 
 async def test_a_wrong_execution_leaves_nothing_behind(session: Session) -> None:

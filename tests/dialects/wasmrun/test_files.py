@@ -61,7 +61,9 @@ async def test_no_path_leads_up(spoken: Spoken, session: Session, path: str) -> 
 
 async def test_links_lead_nowhere_else(session: Session) -> None:
     """A program's link is followed inside its own sandbox only, so a host's file is not read."""
-    make = "require('fs').symlinkSync('/etc/shadow', '/link'); require('fs').symlinkSync('t','/good')"
+    make = (
+        "require('fs').symlinkSync('/etc/shadow', '/link'); require('fs').symlinkSync('t','/good')"
+    )
     await session.printed(make)
     await session.write("t", "mine")
     assert (await session.read("link")).status_code == 404

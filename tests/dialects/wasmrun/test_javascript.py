@@ -85,7 +85,9 @@ async def test_tsconfig(session: Session) -> None:
         "node_modules/mine/r.js": "exports.jsx = (tag, props) => tag + JSON.stringify(props)",
     }
     assert await _ran(session, "main.tsx", files) == 'dec field\n7 one 7 b{"x":"1"}\n'
-    assert await session.printed("import { k } from '@lib/k'; console.log(k)", language="ts") == "7\n"
+    assert (
+        await session.printed("import { k } from '@lib/k'; console.log(k)", language="ts") == "7\n"
+    )
 
 
 @pytest.mark.parity("js.lines")
@@ -131,7 +133,9 @@ async def test_what_refuses(session: Session) -> None:
         const why = (work: () => void) => { try { work(); return '' } catch (error) { return (error as any).code } };
         console.log(why(() => gzipSync('x')), why(() => spawn('ls')), why(() => cp.fork('x')));
     """
-    assert await session.printed(module, language="ts") == " ".join(["ERR_NOT_SUPPORTED"] * 3) + "\n"
+    assert (
+        await session.printed(module, language="ts") == " ".join(["ERR_NOT_SUPPORTED"] * 3) + "\n"
+    )
 
 
 @pytest.mark.parity("js.test")
@@ -189,7 +193,9 @@ async def test_fetch_rejects(session: Session) -> None:
     assert await session.printed(source) == (
         "ERR_NETWORK_UNSUPPORTED fetch: network access is not supported\n"
     )
-    connect = "require('net').connect(80, '203.0.113.1').on('error', (e) => console.log('no', e.code))"
+    connect = (
+        "require('net').connect(80, '203.0.113.1').on('error', (e) => console.log('no', e.code))"
+    )
     assert (await session.printed(connect)).startswith("no E")
 
 

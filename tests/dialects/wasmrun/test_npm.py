@@ -144,11 +144,11 @@ async def test_a_changed_archive_is_refused(registry: Registry, session: Session
 @pytest.mark.parity("npm.scripts")
 async def test_no_script_is_run(registry: Registry, session: Session, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
-    scripts = {
-        hook: f"touch {ran}; node index.js" for hook in ("preinstall", "install", "postinstall")
-    }
+    scripts = dict.fromkeys(("preinstall", "install", "postinstall"), f"touch {ran}; node index.js")
     registry.add("hooked", "1.0.0", "module.exports = 'ok'", scripts=scripts)
-    found = await session.exec(source="console.log(require('hooked'))", dependencies={"hooked": "1"})
+    found = await session.exec(
+        source="console.log(require('hooked'))", dependencies={"hooked": "1"}
+    )
     assert found["stdout"] == "ok\n"
     assert not ran.exists()
 
@@ -159,7 +159,12 @@ async def test_native_bindings_are_refused(registry: Registry, session: Session)
     registry.add("built", "1.0.0", files={"build/Release/x.node": b"\x7fELF"})
     registry.add("fetched", "1.0.0", scripts={"install": "prebuild-install || node-gyp rebuild"})
     registry.add("needs", "1.0.0", dependencies={"gyp": "1"})
-    for name, named in (("gyp", "gyp"), ("built", "built"), ("fetched", "fetched"), ("needs", "gyp")):
+    for name, named in (
+        ("gyp", "gyp"),
+        ("built", "built"),
+        ("fetched", "fetched"),
+        ("needs", "gyp"),
+    ):
         found = await session.exec(400, source="1", dependencies={name: "1"})
         text = f"Bad request: Package '{named}' has native bindings, which are not supported"
         assert found["error"] == text
@@ -180,8 +185,10 @@ async def test_they_count_against_the_disk(registry: Registry, spoken: Spoken) -
 async def test_package_json(registry: Registry, session: Session) -> None:
     registry.add("dev", "1.0.0", "module.exports = 'dev'")
     manifest = '{"dependencies": {"a": "^1"}, "devDependencies": {"dev": "1"}}'
-    source = "const has = (n) => { try { return require(n) } catch { return 'none' } };" \
+    source = (
+        "const has = (n) => { try { return require(n) } catch { return 'none' } };"
         "console.log(has('a'), has('dev'))"
+    )
     missing = await session.exec(400, source=source, install_package_json=True)
     assert "no package.json" in missing["error"]
     await session.write("package.json", manifest)

@@ -40,7 +40,9 @@ async def test_the_newest_is_first(spoken: Spoken) -> None:
         await spoken.client.delete(f"/sessions/{each.id}")
 
 
-@pytest.mark.parity("sessions.cap", "options.sessions", "errors.410", "errors.429", "sweep", "ready")
+@pytest.mark.parity(
+    "sessions.cap", "options.sessions", "errors.410", "errors.429", "sweep", "ready"
+)
 async def test_the_cap_and_the_end_of_the_idle(tmp_path: Path) -> None:
     async with speaking_wasmrun(tmp_path, max_sessions=1, timeout_s=60) as spoken:
         session = await spoken.session()

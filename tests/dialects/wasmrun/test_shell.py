@@ -34,7 +34,11 @@ async def test_builtins(session: Session) -> None:
 
 @pytest.mark.parity("shell.operators")
 async def test_operators(session: Session) -> None:
-    assert await _said(session, "echo one > f; echo two >> f; cat < f | cat") == ("one\ntwo\n", "", 0)
+    assert await _said(session, "echo one > f; echo two >> f; cat < f | cat") == (
+        "one\ntwo\n",
+        "",
+        0,
+    )
     assert (await _said(session, "cat nope && echo never"))[0] == ""
     assert (await _said(session, "cat nope; echo still"))[0] == "still\n"
     assert (await _said(session, "echo a && echo b"))[0] == "a\nb\n"
@@ -44,7 +48,11 @@ async def test_operators(session: Session) -> None:
 
 @pytest.mark.parity("shell.quotes")
 async def test_quotes(session: Session) -> None:
-    assert await _said(session, "echo 'a > b'  \"c | d\" $HOME *") == ("a > b c | d $HOME *\n", "", 0)
+    assert await _said(session, "echo 'a > b'  \"c | d\" $HOME *") == (
+        "a > b c | d $HOME *\n",
+        "",
+        0,
+    )
     assert await _said(session, "echo a'b'c") == ("a b c\n", "", 0)
     for wrong in ("echo a & b", "echo 'open", "| cat", "echo >", "echo a |", "a && && b", "> f"):
         found = await session.exec(command=wrong)

@@ -37,6 +37,7 @@ from atoll.http.middleware.translated import Headers, Translated
 
 API = "/api/v1"
 UNLIMITED_BODY_MB = 1024
+SEEN = "wasmrun.seen"
 _UNAVAILABLE = 503
 
 
@@ -170,6 +171,8 @@ class Door:
                 given = [v for k, v in scope["headers"] if k == b"authorization"]
                 word = given[0].decode("latin-1") if len(given) == 1 else None
                 scope[CALLER], scope[TENANT] = await tenants.authenticate(word)
+            if SEEN in scope:
+                scope[SEEN]["tenant"] = scope[CALLER].tenant
         await self.app(scope, receive, send)
 
 
@@ -185,6 +188,7 @@ class Logged:
             await self.app(scope, receive, send)
             return
         status, begun = 0, perf_counter()
+        scope[SEEN] = seen = {"tenant": "-"}
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -202,7 +206,7 @@ class Logged:
                 path=own_path(scope),
                 status=status,
                 dur_ms=round((perf_counter() - begun) * 1000),
-                tenant=getattr(scope.get(CALLER), "tenant", "-"),
+                tenant=seen["tenant"],
             )
 
 

@@ -1,0 +1,171 @@
+"""The server as a person starts it, with a port of the dialect's own."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.arch import tree
+from tests.e2e.server import Server, free_port, serving
+
+pytestmark = pytest.mark.needs("userns", "deno")
+PAGE = (tree.ROOT / "docs" / "dialects" / "wasmrun.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """A server, and the address of the dialect on it."""
+    port = free_port()
+    flags = ("--dialect", f"wasmrun=127.0.0.1:{port}", "--dialect-option", "wasmrun.verbose=true")
+    with serving(tmp_path_factory.mktemp("served") / "data", *flags) as server:
+        yield server, f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def client(place: tuple[Server, str]) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{place[1]}/api/v1", timeout=30) as made:
+        yield made
+
+
+@pytest.mark.needs("wasm", "cmd:curl")
+@pytest.mark.parity("port", "successes")
+def test_the_quick_example(place: tuple[Server, str]) -> None:
+    """As the page has it, but for the port."""
+    found = re.search(r"## The quick example\n\n```sh\n(.*?)```", PAGE, re.DOTALL)
+    assert found is not None
+    assert "8430" in found[1]
+    script = found[1].replace("http://127.0.0.1:8430", place[1])
+    done = subprocess.run(
+        ["bash", "-euc", script.replace("curl -s", "curl -sw '\\n'")],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line]
+    assert answers[0] == {"message": "Written: add.wat"}
+    assert answers[1] == {"message": "Written: empty.wasm"}
+    assert answers[2]["results"] == [5]
+    assert answers[3]["exit_code"] == 0
+    assert answers[4]["stdout"] == "2\n"
+    assert answers[5]["message"].endswith(" destroyed")
+
+
+@pytest.mark.parity("port")
+def test_its_port_is_its_own(place: tuple[Server, str]) -> None:
+    server, url = place
+    assert httpx.get(f"{url}/health").json()["status"] == "ok"
+    assert httpx.get(f"{url}/v1/sandboxes").json()["error"].startswith("Not found: Unknown")
+    assert httpx.get(f"{server.url}/wasmrun/health").json()["status"] == "ok"
+    assert httpx.get(f"{server.url}/v1/sandboxes").status_code == 200
+    forged = httpx.get(f"{server.url}/health", headers={"host": url.removeprefix("http://")})
+    assert forged.status_code == 404
+    assert f"Dialect wasmrun: {url}" in server.printed.read_text()
+
+
+@pytest.mark.parity("exec.stream", "beyond.incremental")
+def test_streams(client: httpx.Client) -> None:
+    session = client.post("/sessions").json()["session_id"]
+    source = """
+        console.log('first');
+        const timer = setInterval(() => {
+            if (!require('fs').existsSync('/go')) return;
+            clearInterval(timer); console.error('grüße'); process.exitCode = 2;
+        }, 20);
+    """
+    body = {"source": source, "stream": True}
+    with client.stream("POST", f"/sessions/{session}/exec", json=body) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["connection"] == "close"
+        assert "access-control-allow-origin" not in answer.headers
+        assert "x-request-id" not in answer.headers
+        events: list[tuple[str, dict[str, object]]] = []
+        kind = ""
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                kind = line[7:]
+            elif line.startswith("data: "):
+                events.append((kind, json.loads(line[6:])))
+                if len(events) == 1:
+                    # It has not ended, and its output is here.
+                    write = {"path": "go", "content": ""}
+                    httpx.post(f"{client.base_url}sessions/{session}/files", json=write)
+    assert events[0] == ("output", {"stdout": "first\n", "stderr": ""})
+    assert events[1] == ("output", {"stdout": "", "stderr": "grüße\n"})
+    assert events[-1][0] == "result"
+    result = events[-1][1]
+    assert (result["stdout"], result["stderr"], result["exit_code"]) == ("first\n", "grüße\n", 2)
+
+
+@pytest.mark.parity("exec.stream")
+def test_streams_that_do_not_begin(client: httpx.Client) -> None:
+    session = client.post("/sessions").json()["session_id"]
+    for body, status in (
+        ({}, 400),
+        ({"wasm_path": "nope"}, 404),
+        ({"source": "x", "language": "y"}, 400),
+    ):
+        answer = client.post(f"/sessions/{session}/exec", json={**body, "stream": True})
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json()["code"] == status
+    shell = client.post(f"/sessions/{session}/exec", json={"command": "echo a", "stream": True})
+    assert 'event: output\ndata: {"stdout":"a\\n","stderr":""}' in shell.text
+    assert shell.text.count("event: result") == 1
+
+
+@pytest.mark.parity("exec.disconnect")
+def test_leaving_ends_the_execution(client: httpx.Client) -> None:
+    session = client.post("/sessions").json()["session_id"]
+    source = """
+import time
+while True:
+    open('/workspace/alive', 'w').write(str(time.time()))
+    print('alive', flush=True)
+    time.sleep(.01)
+"""
+    for stream in (True, False):
+        body = {"source": source, "language": "python", "stream": stream}
+        try:
+            with client.stream("POST", f"/sessions/{session}/exec", json=body, timeout=1) as answer:
+                next(line for line in answer.iter_lines() if line == "event: output")
+        except httpx.TimeoutException:
+            pass
+        deadline = time.monotonic() + 10
+        while client.get("/metrics?format=json").json()["exec_in_flight"]:
+            assert time.monotonic() < deadline
+        first = client.get(f"/sessions/{session}/files?path=alive").json()
+        done = client.post(f"/sessions/{session}/exec", json={"command": "cat alive"}).json()
+        assert done["stdout"] == first["content"], "it would have been written to meanwhile"
+
+
+@pytest.mark.parity("options.verbose")
+def test_the_access_log(place: tuple[Server, str], client: httpx.Client) -> None:
+    name = client.get("/tools").headers["x-request-id"]
+    deadline = time.monotonic() + 10
+    lines: list[str] = []
+    while not lines:
+        assert time.monotonic() < deadline
+        lines = [line for line in place[0].printed.read_text().splitlines() if name in line]
+    for word in ("GET", "/api/v1/tools", "200", "default"):
+        assert word in lines[0]
+
+
+@pytest.mark.parity("drain")
+def test_the_drain(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(tmp_path / "data", "--dialect", f"wasmrun=127.0.0.1:{port}") as server:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            session = client.post("/sessions").json()["session_id"]
+            body = {"source": "import time; time.sleep(2); print('done')", "language": "python",
+                    "stream": True}  # fmt: skip
+            with client.stream("POST", f"/sessions/{session}/exec", json=body) as answer:
+                next(answer.iter_lines())
+                server.process.send_signal(signal.SIGTERM)
+                assert '"stdout":"done\\n"' in "\n".join(answer.iter_lines())
+        assert server.process.wait(15) == 0
