@@ -35,7 +35,7 @@ class Session:
     client: httpx.AsyncClient
     id: str
 
-    async def exec(self, status: int = 200, **body: Any) -> dict[str, Any]:
+    async def exec(self, status: int = 200, /, **body: Any) -> dict[str, Any]:
         """Execute; the result."""
         answer = await self.client.post(f"/sessions/{self.id}/exec", json=body)
         assert answer.status_code == status, answer.text

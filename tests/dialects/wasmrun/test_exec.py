@@ -2,6 +2,7 @@
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -116,7 +117,7 @@ async def test_modules_that_fail(spoken: Spoken) -> None:
     session = await spoken.session(max_fuel=100_000, max_memory_mb=16)
     await session.write("m.wat", WAT)
     await session.write("bad.wasm", "this is no module")
-    cases = [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"function": "trap"}, "unreachable"),
         ({"function": "spin"}, "Instruction limit exceeded: 100000"),
         ({"function": "grow"}, "Memory limit exceeded: 16 MB"),

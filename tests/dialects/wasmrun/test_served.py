@@ -165,7 +165,8 @@ def test_the_drain(tmp_path: Path) -> None:
             body = {"source": "import time; time.sleep(2); print('done')", "language": "python",
                     "stream": True}  # fmt: skip
             with client.stream("POST", f"/sessions/{session}/exec", json=body) as answer:
-                next(answer.iter_lines())
+                lines = answer.iter_lines()
+                next(lines)
                 server.process.send_signal(signal.SIGTERM)
-                assert '"stdout":"done\\n"' in "\n".join(answer.iter_lines())
+                assert '"stdout":"done\\n"' in "\n".join(lines)
         assert server.process.wait(15) == 0

@@ -82,12 +82,8 @@ class Installer:
         found: dict[str, str] = {}
         sections = ["dependencies", *(["devDependencies"] if body.install_dev_dependencies else [])]
         for section in sections:
-            part = (
-                cast("dict[str, Any]", parsed).get(section, {}) if isinstance(parsed, dict) else {}
-            )
-            if not isinstance(part, dict):
-                raise BadRequest(f"package.json: {section} is no object")
-            for name, value in cast("dict[str, Any]", part).items():
+            part = _table(_table(parsed).get(section, {}))
+            for name, value in part.items():
                 if not isinstance(value, str):
                     raise BadRequest(f"Invalid version range for '{name}'")
                 found[name] = value
@@ -144,6 +140,12 @@ async def installer(options: Options, data_dir: Path) -> AsyncGenerator[Installe
         yield Installer(registry, cache)
 
 
+def _table(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise BadRequest("package.json: an object is expected")
+    return cast("dict[str, Any]", value)
+
+
 def _covers(locked: Mapping[str, Locked], wanted: list[Asked]) -> bool:
     """Whether a lockfile has what is asked for; it is replayed then, without the registry."""
     return all(
@@ -178,7 +180,7 @@ async def _pieces(spool: IO[bytes]) -> AsyncGenerator[bytes, None]:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup):
-        inner = cast("BaseExceptionGroup[BaseException]", inner).exceptions[0]
-    return inner
+    first = group.exceptions[0]
+    if isinstance(first, BaseExceptionGroup):
+        return _first(cast("BaseExceptionGroup[BaseException]", first))
+    return first
