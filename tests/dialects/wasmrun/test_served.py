@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.arch import tree
-from tests.e2e.server import Server, free_port, serving
+from tests.e2e.server import ATOLL, Server, free_port, serving
 
 pytestmark = pytest.mark.needs("userns", "deno")
 PAGE = (tree.ROOT / "docs" / "dialects" / "wasmrun.md").read_text()
@@ -170,3 +170,44 @@ def test_the_drain(tmp_path: Path) -> None:
                 server.process.send_signal(signal.SIGTERM)
                 assert '"stdout":"done\\n"' in "\n".join(lines)
         assert server.process.wait(15) == 0
+
+
+@pytest.mark.parity("open-bind")
+def test_others_may_not_reach_it_without_a_key(tmp_path: Path) -> None:
+    port = free_port()
+    argv = [str(ATOLL), "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    argv += ["--dialect", f"wasmrun=0.0.0.0:{port}"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "0.0.0.0 can be reached by others and there is no API key yet" in done.stderr
+    tenants = tmp_path / "tenants.toml"
+    tenants.write_text(f'[[tenants]]\nid = "a"\nkey_sha256 = "{"0" * 64}"\n')
+    flags = ("--dialect", f"wasmrun=0.0.0.0:{port}", "--dialect-option", f"wasmrun.auth={tenants}")
+    with serving(tmp_path / "data", *flags):
+        assert httpx.get(f"http://127.0.0.1:{port}/sessions").status_code == 401
+        assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+
+
+def test_sessions_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
+    def api(server: Server) -> httpx.Client:
+        return httpx.Client(base_url=f"{server.url}/wasmrun", timeout=30)
+
+    with serving(tmp_path / "data") as server, api(server) as client:
+        limits = {"limits": {"max_file_size_mb": 1}}
+        session = client.post("/sessions", json=limits).json()["session_id"]
+        other = client.post("/sessions").json()["session_id"]
+        client.post(f"/sessions/{session}/files", json={"path": "a", "content": "kept"})
+        client.post(f"/sessions/{session}/exec", json={"command": "export A=b"})
+        server.process.kill()
+        server.process.wait(15)
+    with serving(tmp_path / "data") as server, api(server) as client:
+        read = client.get(f"/sessions/{session}/files", params={"path": "a"})
+        assert read.json()["content"] == "kept"
+        assert client.get(f"/sessions/{session}/env").json() == {"env": {"A": "b"}}
+        big = {"path": "b", "content": "x" * (1024 * 1024 + 1)}
+        answer = client.post(f"/sessions/{session}/files", json=big)
+        assert "File size limit exceeded" in answer.json()["error"]
+        listed = client.get("/sessions").json()["sessions"]
+        assert [each["session_id"] for each in listed] == [other, session]
+        assert client.delete(f"/sessions/{other}").status_code == 200
+        assert client.get(f"/sessions/{other}").status_code == 404

@@ -1,6 +1,6 @@
 """Executes what a request wants in its session, whole or as a stream."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from time import perf_counter
 
@@ -24,6 +24,8 @@ from atoll.http.services import Services
 from atoll.service.requests import OutputChunk, ProcessFinished
 from atoll.settings import Settings
 
+WORD_BYTES = 128 * 1024 - 1
+WORDS_BYTES = 512 * 1024
 _GRACE_S = 2.0
 _REPORT_BYTES = 64 * 1024
 _CONCURRENT = "Rate limit exceeded: per-tenant concurrent execution limit reached"
@@ -59,6 +61,7 @@ class Executor:
         if body.timeout > self._settings.max_timeout_s:
             raise BadRequest(f"timeout may be at most {self._settings.max_timeout_s:g} s")
         check_env(body.env or {})
+        check_words([*body.args, body.function or ""])
         return found
 
     async def run(self, session: Session, body: ExecIn) -> Outcome:
@@ -122,6 +125,7 @@ class Executor:
     ) -> Program | None:
         """The program, with everything that it needs in place; None for the shell."""
         files = SessionFiles(self._services.files, session)
+        check_env({**session.env, **(body.env or {})})
         session.env.update(body.env or {})
         if found.engine is Engine.SHELL:
             return None
@@ -234,10 +238,22 @@ class Executor:
 
 
 def check_env(env: Mapping[str, str]) -> None:
-    """Refuse what cannot be a variable."""
+    """Refuse what cannot be a variable, and what the kernel does not take."""
     for name, value in env.items():
         if not name or "=" in name or "\0" in name + value:
             raise BadRequest(f"Invalid environment variable: {name[:100]!r}")
+    check_words([f"{name}={value}" for name, value in env.items()])
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse arguments or variables that the kernel does not take."""
+    sizes = [len(word.encode("utf-8", "replace")) for word in words]
+    if max(sizes, default=0) > WORD_BYTES or sum(sizes) > WORDS_BYTES:
+        raise BadRequest(
+            f"Arguments and variables may have {WORD_BYTES} bytes each, {WORDS_BYTES} together"
+        )
+    if any("\0" in word for word in words):
+        raise BadRequest("Arguments and variables hold no NUL")
 
 
 def _stdin(body: ExecIn) -> bytes | None:

@@ -15,6 +15,7 @@ from atoll.service.files import FilesOf
 
 DEEPEST = 64
 MOST_ENTRIES = 100_000
+READ_BYTES = 64 * 1024 * 1024
 _NO_ENTRY = "No such file or directory (os error 2)"
 _IS_DIRECTORY = "Is a directory (os error 21)"
 _NOT_DIRECTORY = "Not a directory (os error 20)"
@@ -175,9 +176,12 @@ class SessionFiles:
 
     async def _all_of(self, where: str) -> bytes:
         data = bytearray()
-        async with aclosing(self.files.read(self._who, self._box, where)) as chunks:
+        reading = self.files.read(self._who, self._box, where, length=READ_BYTES + 1)
+        async with aclosing(reading) as chunks:
             async for chunk in chunks:
                 data += chunk
+        if len(data) > READ_BYTES:
+            raise BadRequest(f"File is too large to be read here: over {READ_BYTES} bytes")
         return bytes(data)
 
     @property

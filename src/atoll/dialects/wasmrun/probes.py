@@ -1,16 +1,19 @@
 """The routes about the server: health, readiness, tools, metrics."""
 
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from atoll.core.errors import AtollError
 from atoll.dialects.wasmrun import tools
 from atoll.dialects.wasmrun.errors import BadRequest
 from atoll.dialects.wasmrun.files import SessionFiles
 from atoll.dialects.wasmrun.metrics import CONTENT_TYPE
-from atoll.dialects.wasmrun.state import State, state
+from atoll.dialects.wasmrun.sessions import Session
+from atoll.dialects.wasmrun.state import State, caller, state
 
 router = APIRouter()
 PUBLIC = frozenset({"/health", "/ready"})
@@ -68,13 +71,17 @@ async def metrics(request: Request) -> Response:
         return Response(here.metrics.text(numbers), headers={"content-type": CONTENT_TYPE})
     body: dict[str, Any] = here.metrics.flat(numbers)
     if here.tenants is None:
-        body["sessions"] = disk
+        mine = {each.id for each in await here.sessions.list(caller(request))}
+        body["sessions"] = [each for each in disk if each["id"] in mine]
     return JSONResponse(body)
 
 
-async def _disk(here: State, session: Any) -> dict[str, Any]:  # noqa: ANN401
+async def _disk(here: State, session: Session) -> dict[str, Any]:
     files = SessionFiles(here.front.services.files, session)
     pages = session.limits.max_memory_mb * 1024 * 1024 // _PAGE_BYTES
     known = session.disk_bytes
-    used = await files.used_bytes() if known is None and not session.busy else known
+    used = known
+    if known is None and not session.busy:
+        with suppress(AtollError):
+            used = await files.used_bytes()
     return {"id": session.id, "disk_bytes": used or 0, "memory_cap_pages": pages or None}

@@ -52,7 +52,7 @@ async def create_session(request: Request) -> Response:
 async def list_sessions(request: Request) -> Response:
     """List the caller's sessions."""
     here = state(request)
-    found = [_status(here, each) for each in here.sessions.list(caller(request))]
+    found = [_status(here, each) for each in await here.sessions.list(caller(request))]
     return JSONResponse({"sessions": found, "count": len(found)})
 
 
@@ -119,7 +119,9 @@ async def set_env(request: Request, session_id: str) -> Response:
     wanted = await read_map(request)
     check_env(wanted)
     async with here.sessions.using(caller(request), session_id) as session:
+        check_env({**session.env, **wanted})
         session.env.update(wanted)
+        await here.sessions.keep_env(session)
     return JSONResponse({"message": f"Set {len(wanted)} environment variable(s)"})
 
 
@@ -143,7 +145,10 @@ async def execute(request: Request, session_id: str) -> Response:
 
     async def run() -> Outcome:
         async with here.sessions.using(who, session_id, for_s=body.timeout) as session:
-            return await here.executor.run(session, body)
+            try:
+                return await here.executor.run(session, body)
+            finally:
+                await here.sessions.keep_env(session)
 
     return JSONResponse((await while_connected(request.receive, run())).body())
 
@@ -166,6 +171,8 @@ async def _events(
         pieces = here.executor.stream(session, body)
         stack.push_async_callback(pieces.aclose)
         async for piece in pieces:
+            if isinstance(piece, Outcome):
+                await here.sessions.keep_env(session)
             if piece is None:
                 yield b": started\n\n"
             elif isinstance(piece, Outcome):

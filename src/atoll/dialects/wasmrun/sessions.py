@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -12,6 +12,9 @@ from anyio import AsyncContextManagerMixin
 
 from atoll.core.errors import AtollError, Gone, NotFound, QuotaExceeded
 from atoll.core.model import Limits
+from atoll.core.records import SandboxRecord
+from atoll.core.states import TERMINAL
+from atoll.dialects.wasmrun import kept
 from atoll.dialects.wasmrun.errors import Expired, NoSession, TooMany
 from atoll.dialects.wasmrun.limits import SessionLimits
 from atoll.dialects.wasmrun.options import Options
@@ -20,8 +23,7 @@ from atoll.service.caller import Caller
 from atoll.service.requests import ChangeSandbox, CreateSandbox
 
 SWEEP_S = 30.0
-PREFIX = "wasmrun-"
-LABEL = "wasmrun.session"
+MOST_LISTED = 1000
 _ID_BYTES = 16
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -39,6 +41,7 @@ class Session:
     made_at: float
     used_at: float
     env: dict[str, str] = field(default_factory=dict[str, str])
+    kept_env: Mapping[str, str] = field(default_factory=dict[str, str])
     busy: int = 0
     disk_bytes: int | None = None
     installed: Mapping[str, object] | None = None
@@ -55,6 +58,8 @@ class Sessions(AsyncContextManagerMixin):
         self._timeout_s = options.timeout_s
         self._max = options.max_sessions
         self._most = most
+        self._usual = SessionLimits.of(options)
+        self._looked: set[str] = set()
         self._all: dict[str, Session] = {}
         self._making = 0
         self.created = 0
@@ -73,9 +78,9 @@ class Sessions(AsyncContextManagerMixin):
         session_id = secrets.token_hex(_ID_BYTES)
         lease = self._lease_s
         wanted = CreateSandbox(
-            name=f"{PREFIX}{session_id}",
+            name=f"{kept.PREFIX}{session_id}",
             limits=limits.sandbox(Limits(), self._most),
-            labels={LABEL: session_id},
+            labels=kept.labels(limits),
             backend="namespace" if self._services.backends.named("namespace") else None,
             lifetime_s=lease,
         )
@@ -107,7 +112,7 @@ class Sessions(AsyncContextManagerMixin):
 
     async def get(self, caller: Caller, session_id: str) -> Session:
         """One that is alive; counts as use. `NoSession`, `Expired`."""
-        session = self._mine(caller, session_id)
+        session = await self._mine(caller, session_id)
         if self.is_expired(session):
             raise Expired(session_id)
         session.used_at = self._clock.monotonic()
@@ -134,8 +139,15 @@ class Sessions(AsyncContextManagerMixin):
             session.busy -= 1
             session.used_at = self._clock.monotonic()
 
-    def list(self, caller: Caller) -> Sequence[Session]:
+    async def list(self, caller: Caller) -> Sequence[Session]:
         """The caller's that are alive, the newest first."""
+        if caller.tenant not in self._looked:
+            self._looked.add(caller.tenant)
+            found = await self._services.sandboxes.list(
+                caller, labels=kept.DIALECT, limit=MOST_LISTED
+            )
+            for record in found:
+                await self._adopted(caller, record)
         return sorted(
             (
                 each
@@ -148,8 +160,8 @@ class Sessions(AsyncContextManagerMixin):
 
     async def destroy(self, caller: Caller, session_id: str) -> None:
         """End it and remove its files, also when it has expired."""
-        session = self._mine(caller, session_id)
-        del self._all[session_id]
+        session = await self._mine(caller, session_id)
+        self._all.pop(session_id, None)
         await self._end(session)
 
     def everyone(self) -> Sequence[Session]:
@@ -190,11 +202,44 @@ class Sessions(AsyncContextManagerMixin):
         """How long a sandbox may outlive a server that forgets it."""
         return 2.0 * self._timeout_s + 2 * SWEEP_S if self._timeout_s else None
 
-    def _mine(self, caller: Caller, session_id: str) -> Session:
+    async def keep_env(self, session: Session) -> None:
+        """Keep its variables with its sandbox, if they have changed."""
+        if session.env != session.kept_env:
+            await kept.write_env(
+                self._services.files, session.owner, session.sandbox_id, session.env
+            )
+            session.kept_env = dict(session.env)
+
+    async def _mine(self, caller: Caller, session_id: str) -> Session:
         session = self._all.get(session_id)
+        if session is None and kept.is_id(session_id):
+            with suppress(NotFound):
+                record = await self._services.sandboxes.get(caller, kept.PREFIX + session_id)
+                session = await self._adopted(caller, record)
         if session is None or session.owner.tenant != caller.tenant:
             raise NoSession(session_id)
         return session
+
+    async def _adopted(self, caller: Caller, record: SandboxRecord) -> Session | None:
+        """A session of an earlier server, as its sandbox tells of it."""
+        session_id = kept.session_id(record)
+        if session_id is None or record.state in TERMINAL:
+            return None
+        env = await kept.read_env(self._services.files, caller, record.id)
+        now, mono = self._clock.now(), self._clock.monotonic()
+        session = Session(
+            id=session_id,
+            owner=caller,
+            sandbox_id=record.id,
+            limits=kept.limits_of(record, self._usual),
+            created_at=record.created_at,
+            made_at=mono - (now - record.created_at),
+            used_at=mono - (now - record.last_used_at),
+            env=env,
+            kept_env=dict(env),
+            leased_until=mono + ((record.expires_at or now) - now),
+        )
+        return self._all.setdefault(session_id, session)
 
     async def _renew(self, session: Session, for_s: float) -> None:
         lease, now = self._lease_s, self._clock.monotonic()
