@@ -192,3 +192,51 @@ async def test_a_wrong_execution_leaves_nothing_behind(session: Session) -> None
     await session.exec(400, source="x", dependencies={"No Good": "1"})
     assert (await session.read("_run_.js")).status_code == 404
     assert (await session.client.get(f"/sessions/{session.id}/env")).json() == {"env": {}}
+
+
+_FIELDS = (
+    "command wasm_path source files entry language function args timeout env stdin stream "
+    "dependencies lockfile install_package_json install_dev_dependencies"
+).split()
+_VALUES: tuple[Any, ...] = (
+    0, -1, 2**70, 1.5, True, "", "x", "\0", "../..", "ü" * 5000, [], [[]], ["\0"], {}, {"": ""},
+    {"a": None}, {"a": "b"}, {"../a": "b"}, {"a": {"b": "c"}}, {"\0": "\0"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("field", _FIELDS)
+async def test_odd_values_are_never_our_failure(session: Session, field: str) -> None:
+    # Without a registry, dependencies that could be are nobody's fault but the host's.
+    allowed = {200, 400, 404, *([500] if field == "dependencies" else [])}
+    for value in _VALUES:
+        body: dict[str, Any] = {"language": "python", "timeout": 1, field: value}
+        if field not in {"command", "files", "wasm_path", "entry"}:
+            body.setdefault("source", "pass")
+        answer = await session.client.post(f"/sessions/{session.id}/exec", json=body)
+        assert answer.status_code in allowed, (value, answer.text)
+        if answer.status_code != 200:
+            assert set(answer.json()) == {"error", "code"}, value
+    assert (await session.exec(command="pwd"))["stdout"] == "/\n"
+
+
+async def test_executions_of_a_session_take_turns(session: Session) -> None:
+    source = (
+        "import os, time; assert not os.path.exists('busy'); open('busy', 'w');"
+        "time.sleep(.2); os.remove('busy')"
+    )
+    results: list[dict[str, Any]] = []
+
+    async def one() -> None:
+        results.append(await session.exec(source=source, language="python"))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(one)
+    assert [each["exit_code"] for each in results] == [0, 0, 0]
+
+
+async def test_a_failed_start_changes_nothing(session: Session) -> None:
+    await session.exec(404, wasm_path="nope", env={"A": "1"})
+    answer = await session.client.get(f"/sessions/{session.id}/env")
+    assert answer.json() == {"env": {}}
+    assert (await session.exec(command="echo a", language="cobol"))["stdout"] == "a\n"

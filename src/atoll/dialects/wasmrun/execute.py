@@ -6,8 +6,8 @@ from time import perf_counter
 
 import anyio
 
-from atoll.core.errors import Busy, Gone, InvalidRequest, NotFound
-from atoll.core.model import Channel, Exit, ProcessSpec
+from atoll.core.errors import AtollError, Busy, InvalidRequest, NotFound, Unavailable
+from atoll.core.model import WORKSPACE, Channel, Exit, ProcessSpec
 from atoll.dialects.wasmrun import outcome as outcomes
 from atoll.dialects.wasmrun import programs
 from atoll.dialects.wasmrun.errors import BadRequest, NothingThere, TooMany, told
@@ -67,7 +67,7 @@ class Executor:
     async def run(self, session: Session, body: ExecIn) -> Outcome:
         """The result. Cancelled, it ends the program."""
         found = self.check(body)
-        async with self._counted(session) as result:
+        async with self._counted(session, body.timeout) as result:
             program = await self._prepared(session, body, found, result)
             if program is None:
                 await self._shell(session, body, result)
@@ -80,7 +80,7 @@ class Executor:
     ) -> AsyncGenerator[tuple[str, str] | Outcome | None, None]:
         """None once it has begun, then pieces of stdout and stderr, then the result."""
         found = self.check(body)
-        async with self._counted(session) as result:
+        async with self._counted(session, body.timeout) as result:
             program = await self._prepared(session, body, found, result)
             yield None
             if program is None:
@@ -94,15 +94,14 @@ class Executor:
         yield result
 
     @asynccontextmanager
-    async def _counted(self, session: Session) -> AsyncGenerator[Outcome, None]:
+    async def _counted(self, session: Session, timeout_s: int) -> AsyncGenerator[Outcome, None]:
         """Its place among all executions, its turn in the session, its time, its count."""
         if self.is_full:
             raise TooMany(f"Too many concurrent executions: limit is {self._most}", "concurrency")
         result = Outcome()
         self._metrics.executing += 1
         try:
-            with anyio.fail_after(self._settings.max_timeout_s):
-                await session.turn.acquire()
+            await _take(session.turn, timeout_s)
             try:
                 begun = perf_counter()
                 yield result
@@ -112,10 +111,6 @@ class Executor:
                 session.disk_bytes = None
         except Busy:
             raise TooMany(_CONCURRENT, "concurrency") from None
-        except TimeoutError:
-            raise TooMany(
-                "Too many concurrent executions: the session is busy", "concurrency"
-            ) from None
         finally:
             self._metrics.executing -= 1
         self._metrics.executed(result.kind, result.duration_ms, truncated=result.truncated)
@@ -125,20 +120,27 @@ class Executor:
     ) -> Program | None:
         """The program, with everything that it needs in place; None for the shell."""
         files = SessionFiles(self._services.files, session)
-        check_env({**session.env, **(body.env or {})})
-        session.env.update(body.env or {})
-        if found.engine is Engine.SHELL:
-            return None
+        env = {**session.env, **(body.env or {})}
+        check_env(env)
+        program = None
         if found.engine is Engine.WASM:
-            entry = await files.stat(found.entry.removeprefix("/workspace"))
-            if entry is None:
+            if await files.stat(found.entry.removeprefix(WORKSPACE)) is None:
                 raise NothingThere(f"{body.wasm_path}: No such file or directory (os error 2)")
-            return programs.module(body, found, session.limits)
-        await files.check({place(name): len(data) for name, data in found.files.items()})
-        if self._installer.is_wanted(body):
-            result.lockfile = await self._installer.install(files, body)
-        if found.engine is Engine.PYTHON:
-            return programs.python(body, found)
+            program = programs.module(body, found, session.limits)
+        elif found.engine is not Engine.SHELL:
+            await files.check({place(name): len(data) for name, data in found.files.items()})
+            if self._installer.is_wanted(body):
+                result.lockfile = await self._installer.install(files, body)
+            if found.engine is Engine.PYTHON:
+                program = programs.python(body, found)
+            else:
+                program = await self._script(session, files, body, found)
+        session.env.update(env)
+        return program
+
+    async def _script(
+        self, session: Session, files: SessionFiles, body: ExecIn, found: Wanted
+    ) -> Program:
         await self._services.languages.look_for("typescript")
         self._services.languages.usable("typescript", image="host")
         tsconfig = found.files.get("tsconfig.json")
@@ -165,9 +167,12 @@ class Executor:
         self, session: Session, body: ExecIn, program: Program, result: Outcome
     ) -> None:
         spec = self._spec(session, body, program)
-        done = await self._services.processes.run(
-            session.owner, session.sandbox_id, spec, _stdin(body)
-        )
+        try:
+            done = await self._services.processes.run(
+                session.owner, session.sandbox_id, spec, _stdin(body)
+            )
+        except InvalidRequest as error:
+            raise await self._explained(session, program, error) from None
         output = Output(spec.output_bytes)
         output.add(Channel.STDOUT, done.stdout)
         output.add(Channel.STDERR, done.stderr)
@@ -193,8 +198,23 @@ class Executor:
                     elif isinstance(event, ProcessFinished):
                         result.truncated = event.exit.truncated or output.truncated
                         await self._finish(session, body, program, output, event.exit, result)
-        except (InvalidRequest, NotFound, Gone) as error:
-            result.error = told(error)[1]
+        except InvalidRequest as error:
+            result.error = told(await self._explained(session, program, error))[1]
+
+    async def _explained(
+        self, session: Session, program: Program, error: InvalidRequest
+    ) -> AtollError:
+        """Why a program did not start: perhaps this host lacks it."""
+        if program.argv[0] != "atoll-wasm":
+            return error
+        try:
+            where = "/opt/atoll/bin/atoll-wasm"
+            await self._services.files.stat(session.owner, session.sandbox_id, where)
+        except NotFound:
+            return Unavailable(
+                "WebAssembly is not installed on this host: pip install 'atoll[wasm]'"
+            )
+        return error
 
     async def _finish(
         self,
@@ -235,6 +255,17 @@ class Executor:
         output.add(Channel.STDERR, said.stderr)
         result.stdout, result.stderr = output.text(Channel.STDOUT), output.text(Channel.STDERR)
         result.code, result.truncated = said.code, output.truncated
+
+
+async def _take(turn: anyio.Lock, timeout_s: int) -> None:
+    """Wait for one's turn, no longer than one may execute."""
+    try:
+        with anyio.fail_after(timeout_s):
+            await turn.acquire()
+    except TimeoutError:
+        raise TooMany(
+            "Too many concurrent executions: the session executes another", "concurrency"
+        ) from None
 
 
 def check_env(env: Mapping[str, str]) -> None:

@@ -66,13 +66,12 @@ class Program:
 
 def wanted(body: ExecIn) -> Wanted:
     """Which of the four forms it is. `BadRequest` says what is missing."""
-    ending = _ending(body.language)
     if body.command is not None:
         return Wanted(Engine.SHELL, body.command)
     if body.files is not None:
-        return _project(body.files, body.entry, ending)
+        return _project(body.files, body.entry, _ending(body.language))
     if body.source is not None:
-        name = f"_run_{ending}"
+        name = f"_run_{_ending(body.language)}"
         return Wanted(_engine_of(name), name, {name: content_of(body.source, "utf-8")})
     if body.wasm_path is not None:
         return Wanted(Engine.WASM, place(body.wasm_path))

@@ -174,7 +174,7 @@ async def _events(
             if isinstance(piece, Outcome):
                 await here.sessions.keep_env(session)
             if piece is None:
-                yield b": started\n\n"
+                yield b""
             elif isinstance(piece, Outcome):
                 yield event("result", piece.body())
             else:

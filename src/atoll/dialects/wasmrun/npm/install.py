@@ -13,7 +13,7 @@ import httpx
 from anyio import to_thread
 
 from atoll.core.model import MIB
-from atoll.dialects.wasmrun.errors import BadRequest, NothingThere
+from atoll.dialects.wasmrun.errors import BadRequest, NothingThere, WasmrunError
 from atoll.dialects.wasmrun.files import SessionFiles
 from atoll.dialects.wasmrun.npm.archives import digest_of, matches, repack
 from atoll.dialects.wasmrun.npm.cache import Cache
@@ -55,16 +55,18 @@ class Installer:
         """Install it; the lockfile."""
         wanted = asked_all({**await self._manifest(files, body), **(body.dependencies or {})})
         locked = body.lockfile or {}
-        with anyio.fail_after(INSTALL_S):
-            try:
+        try:
+            with anyio.fail_after(INSTALL_S):
                 if not (locked and _covers(locked, wanted)):
                     locked = await self._resolved(wanted)
                 shown = {path: locked[path].model_dump() for path in sorted(locked)}
                 if shown and not await _is_there(files, shown):
                     await self._place(files, locked)
                     files.session.installed = shown
-            except BaseExceptionGroup as group:
-                raise _first(group) from None
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        except TimeoutError:
+            raise WasmrunError(500, "Internal error: npm: it has taken too long") from None
         return shown
 
     async def _manifest(self, files: SessionFiles, body: ExecIn) -> dict[str, str]:
