@@ -299,6 +299,12 @@ def _with_options(given: object, words: Sequence[str], problems: list[str]) -> d
     return tables
 
 
+def npm_registry(environ: Mapping[str, str] | None = None) -> str:
+    """The registry that npm's own variable names; empty without it."""
+    env = os.environ if environ is None else environ
+    return env.get("npm_config_registry") or env.get("NPM_CONFIG_REGISTRY") or ""
+
+
 def _from_file(path: Path | None, problems: list[str]) -> dict[str, Any]:
     if path is None:
         return {}

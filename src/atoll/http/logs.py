@@ -43,5 +43,6 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    logging.getLogger("uvicorn").setLevel("WARNING")
+    for chatty in ("uvicorn", "httpx", "httpcore", "nodesemver"):
+        logging.getLogger(chatty).setLevel("WARNING")
     logging.getLogger("uvicorn.access").setLevel("INFO" if settings.access_log else "WARNING")

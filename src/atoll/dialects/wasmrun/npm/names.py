@@ -68,7 +68,12 @@ def asked_all(dependencies: Mapping[str, str]) -> list[Asked]:
 
 def is_range(text: str) -> bool:
     """Whether it is a range of versions."""
-    return nodesemver.valid_range(text, loose=True) is not None
+    try:
+        # Not `valid_range`, which logs what is none.
+        nodesemver.make_range(text, loose=True)
+    except ValueError:
+        return False
+    return True
 
 
 def check_path(path: str) -> str:

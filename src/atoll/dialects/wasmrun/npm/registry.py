@@ -11,6 +11,7 @@ import httpx
 from atoll.core.model import MIB
 from atoll.dialects.wasmrun.errors import BadRequest, WasmrunError
 from atoll.dialects.wasmrun.npm.names import is_name
+from atoll.settings import npm_registry
 
 DOCUMENT_BYTES = 64 * MIB
 ARCHIVE_BYTES = 128 * MIB
@@ -84,7 +85,9 @@ def _unusable(why: str) -> WasmrunError:
 
 
 def _configured() -> str:
-    """`registry=` of npm's own configuration files."""
+    """What npm's own variable or `registry=` in its configuration files says."""
+    if named := npm_registry():
+        return named
     for place in _CONFIGURED:
         try:
             lines = place.expanduser().read_text("utf-8").splitlines()
