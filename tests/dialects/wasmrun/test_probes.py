@@ -1,5 +1,6 @@
 """Health, tools, metrics, and the server around them."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from atoll.core.errors import AtollError
 from atoll.dialects import chosen
 from atoll.dialects.wasmrun.errors import TABLE
 from atoll.settings import SettingsError, load
-from tests.dialects.wasmrun.rig import Session, Spoken
+from tests.dialects.wasmrun.rig import Session, Spoken, speaking_wasmrun
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("userns")]
 TOOLS = {
@@ -147,3 +148,15 @@ def test_options_of_the_command_line() -> None:
     assert options.allow_cors is True
     with pytest.raises(SettingsError, match=r"NAME\.OPTION=VALUE"):
         load({}, environ={}, dialect_options=["wasmrun"])
+
+
+@pytest.mark.parity("drain", "ready")
+async def test_while_the_server_drains(tmp_path: Path) -> None:
+    async with speaking_wasmrun(tmp_path) as spoken:
+        spoken.front.streams.end_followers()
+        ready = await spoken.client.get("/ready")
+        assert ready.status_code == 503
+        assert ready.json() == {"status": "unready", "reason": "shutting_down"}
+        late = await spoken.client.post("/sessions")
+        assert (late.status_code, late.content) == (503, b"")
+        assert (await spoken.client.get("/health")).status_code == 200

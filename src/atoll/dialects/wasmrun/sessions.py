@@ -204,7 +204,7 @@ class Sessions(AsyncContextManagerMixin):
         return 2.0 * self._timeout_s + 2 * SWEEP_S if self._timeout_s else None
 
     def _creator(self, caller: Caller) -> Caller:
-        """The owner of this machine may have as many sessions as the option says, beside the rest."""
+        """The owner of this machine may have all sessions that there may be, beside the rest."""
         if not caller.admin or caller.key_id is not None:
             return caller
         return replace(caller, max_sandboxes=caller.max_sandboxes + (self._max or UNLIMITED))
