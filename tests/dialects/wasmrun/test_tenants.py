@@ -132,7 +132,8 @@ async def test_executions_of_a_tenant_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["tenants = 3", "[[tenants]]\nid = 'x'", _entry("No Good", "k"), _entry("a", "k") * 2,
-     _entry("a", "k", "[tenants.rate]\nwrong = 1"), "[["],
+     _entry("a", "k", "[tenants.rate]\nwrong = 1"),
+     _entry("a", "k", "[tenants.limits]\nwrong = 1"), "[["],
 )  # fmt: skip
 async def test_files_that_cannot_be_used(tmp_path: Path, text: str) -> None:
     file = tmp_path / "tenants.toml"

@@ -3,7 +3,7 @@
 import base64
 import posixpath
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +11,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from atoll.core.errors import AtollError
 from atoll.core.model import FileKind
-from atoll.dialects.wasmrun.errors import BadRequest, NothingThere
+from atoll.dialects.wasmrun.errors import BadRequest, NothingThere, told
 from atoll.dialects.wasmrun.execute import check_env
 from atoll.dialects.wasmrun.files import SessionFiles, content_of
 from atoll.dialects.wasmrun.limits import SessionLimits
@@ -164,21 +165,25 @@ def _stream(here: State, events: AsyncGenerator[bytes, None]) -> Response:
 async def _events(
     here: State, request: Request, session_id: str, body: ExecIn
 ) -> AsyncGenerator[bytes, None]:
-    async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(
-            here.sessions.using(caller(request), session_id, for_s=body.timeout)
-        )
-        pieces = here.executor.stream(session, body)
-        stack.push_async_callback(pieces.aclose)
-        async for piece in pieces:
-            if isinstance(piece, Outcome):
-                await here.sessions.keep_env(session)
-            if piece is None:
-                yield b""
-            elif isinstance(piece, Outcome):
-                yield event("result", piece.body())
-            else:
-                yield event("output", {"stdout": piece[0], "stderr": piece[1]})
+    begun = False
+    try:
+        async with (
+            here.sessions.using(caller(request), session_id, for_s=body.timeout) as session,
+            aclosing(here.executor.stream(session, body)) as pieces,
+        ):
+            async for piece in pieces:
+                begun = True
+                if piece is None:
+                    yield b""
+                elif isinstance(piece, Outcome):
+                    await here.sessions.keep_env(session)
+                    yield event("result", piece.body())
+                else:
+                    yield event("output", {"stdout": piece[0], "stderr": piece[1]})
+    except AtollError as error:
+        if not begun:
+            raise
+        yield event("result", Outcome(error=told(error)[1]).body())
 
 
 def _status(here: State, session: Session) -> dict[str, object]:

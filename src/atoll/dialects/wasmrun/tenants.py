@@ -38,6 +38,12 @@ class Rate(BaseModel):
     max_requests_per_min: Annotated[int, Field(ge=0, le=UNLIMITED)] = 0
 
 
+class Ceiling(LimitsIn):
+    """The loosest limits that a session of the tenant may have."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
 class Tenant(BaseModel):
     """One `[[tenants]]`."""
 
@@ -45,7 +51,7 @@ class Tenant(BaseModel):
 
     id: Annotated[str, Field(pattern=f"^{_ID}$")]
     key_sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
-    limits: LimitsIn | None = None
+    limits: Ceiling | None = None
     rate: Rate = Rate()
 
 

@@ -24,6 +24,9 @@ from atoll.dialects.wasmrun.options import Options
 from atoll.dialects.wasmrun.schemas import ExecIn, Locked
 
 INSTALL_S = 300.0
+# Each holds its archives in memory, so few are under way at once.
+_INSTALLS = 4
+_ARCHIVES_BYTES = 512 * MIB
 _AT_ONCE = 8
 _UNBOUNDED = 4096 * MIB
 _PIECE = 256 * 1024
@@ -36,6 +39,7 @@ class Installer:
     def __init__(self, registry: Registry, cache: Cache) -> None:
         self._registry = registry
         self._cache = cache
+        self._placing = anyio.CapacityLimiter(_INSTALLS)
 
     def check(self, body: ExecIn) -> None:
         """Refuse names, ranges and lockfiles that cannot be."""
@@ -61,7 +65,8 @@ class Installer:
                     locked = await self._resolved(wanted)
                 shown = {path: locked[path].model_dump() for path in sorted(locked)}
                 if shown and not await _is_there(files, shown):
-                    await self._place(files, locked)
+                    async with self._placing:
+                        await self._place(files, locked)
                     files.session.installed = shown
         except BaseExceptionGroup as group:
             raise _first(group) from None
@@ -113,8 +118,10 @@ class Installer:
         """The archives by integrity, from the cache or the registry."""
         found: dict[str, bytes] = {}
         limiter = anyio.CapacityLimiter(_AT_ONCE)
+        total = 0
 
         async def one(path: str, entry: Locked) -> None:
+            nonlocal total
             async with limiter:
                 digest = digest_of(entry.integrity)
                 data = await self._cache.get(digest)
@@ -124,6 +131,9 @@ class Installer:
                     if not await to_thread.run_sync(matches, data, digest):
                         raise BadRequest(f"Integrity check failed for '{package}' {entry.version}")
                     await self._cache.put(digest, data)
+                total += len(data)
+                if total > _ARCHIVES_BYTES:
+                    raise BadRequest(f"The packages are over {_ARCHIVES_BYTES} bytes together")
                 found[entry.integrity] = data
 
         wanted = {entry.integrity: (path, entry) for path, entry in locked.items()}

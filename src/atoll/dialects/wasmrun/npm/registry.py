@@ -1,5 +1,6 @@
 """The npm registry: what versions there are, and their archives."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -32,8 +33,8 @@ class Registry:
         url = f"{await self._base()}{quote(package, safe='@')}"
         raw = await self._get(url, DOCUMENT_BYTES, package, {"accept": _ABBREVIATED})
         try:
-            found = httpx.Response(200, content=raw).json()
-        except ValueError:
+            found = await anyio.to_thread.run_sync(json.loads, raw)
+        except (ValueError, RecursionError):
             raise _unusable(f"its answer about {package} is no JSON") from None
         if not isinstance(found, dict):
             raise _unusable(f"its answer about {package} is no object")

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import anyio
 import nodesemver
+from anyio import to_thread
 
 from atoll.dialects.wasmrun.errors import BadRequest
 from atoll.dialects.wasmrun.npm.names import Asked, asked, is_range
@@ -49,7 +50,7 @@ async def resolve(wanted: Sequence[Asked], registry: Registry) -> dict[str, Pack
             for each in all_:
                 if _provided(each, above):
                     continue
-                package = choose(each, documents[each.package])
+                package = await to_thread.run_sync(choose, each, documents[each.package])
                 here[each.name] = package.version
                 path = f"{prefix}node_modules/{each.name}"
                 found[path] = package
