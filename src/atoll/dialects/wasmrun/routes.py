@@ -129,8 +129,8 @@ async def set_env(request: Request, session_id: str) -> Response:
 @router.get(f"{ONE}/env")
 async def get_env(request: Request, session_id: str) -> Response:
     """Read the variables."""
-    session = await state(request).sessions.get(caller(request), session_id)
-    return JSONResponse({"env": {k: printable(v) for k, v in session.env.items()}})
+    async with state(request).sessions.using(caller(request), session_id) as session:
+        return JSONResponse({"env": {k: printable(v) for k, v in session.env.items()}})
 
 
 @router.post(f"{ONE}/exec", openapi_extra=_takes(ExecIn))

@@ -32,7 +32,10 @@ _log = structlog.stdlib.get_logger(__name__)
 
 @dataclass
 class Session:
-    """One session. Its files are those of its sandbox; `used_at` is of the monotonic clock."""
+    """One session. Its files are those of its sandbox; `used_at` is of the monotonic clock.
+
+    `kept_env` are the variables that its sandbox keeps; None before they are read.
+    """
 
     id: str
     owner: Caller
@@ -42,7 +45,7 @@ class Session:
     made_at: float
     used_at: float
     env: dict[str, str] = field(default_factory=dict[str, str])
-    kept_env: Mapping[str, str] = field(default_factory=dict[str, str])
+    kept_env: Mapping[str, str] | None = field(default_factory=dict[str, str])
     busy: int = 0
     disk_bytes: int | None = None
     installed: Mapping[str, object] | None = None
@@ -129,6 +132,7 @@ class Sessions(AsyncContextManagerMixin):
         await self._renew(session, for_s)
         session.busy += 1
         try:
+            await self._know_env(session)
             yield session
         except (Gone, NotFound) as error:
             if isinstance(error, Gone) or error.kind == "sandbox":
@@ -148,7 +152,7 @@ class Sessions(AsyncContextManagerMixin):
                 caller, labels=kept.DIALECT, limit=MOST_LISTED
             )
             for record in found:
-                await self._adopted(caller, record)
+                self._adopted(caller, record)
         return sorted(
             (
                 each
@@ -217,22 +221,28 @@ class Sessions(AsyncContextManagerMixin):
             )
             session.kept_env = dict(session.env)
 
+    async def _know_env(self, session: Session) -> None:
+        """Read what was kept of a session's variables, once."""
+        if session.kept_env is None:
+            found = await kept.read_env(self._services.files, session.owner, session.sandbox_id)
+            if session.kept_env is None:
+                session.env, session.kept_env = found, dict(found)
+
     async def _mine(self, caller: Caller, session_id: str) -> Session:
         session = self._all.get(session_id)
         if session is None and kept.is_id(session_id):
             with suppress(NotFound):
                 record = await self._services.sandboxes.get(caller, kept.PREFIX + session_id)
-                session = await self._adopted(caller, record)
+                session = self._adopted(caller, record)
         if session is None or session.owner.tenant != caller.tenant:
             raise NoSession(session_id)
         return session
 
-    async def _adopted(self, caller: Caller, record: SandboxRecord) -> Session | None:
+    def _adopted(self, caller: Caller, record: SandboxRecord) -> Session | None:
         """A session of an earlier server, as its sandbox tells of it."""
         session_id = kept.session_id(record)
         if session_id is None or record.state in TERMINAL:
             return None
-        env = await kept.read_env(self._services.files, caller, record.id)
         now, mono = self._clock.now(), self._clock.monotonic()
         session = Session(
             id=session_id,
@@ -242,8 +252,7 @@ class Sessions(AsyncContextManagerMixin):
             created_at=record.created_at,
             made_at=mono - (now - record.created_at),
             used_at=mono - (now - record.last_used_at),
-            env=env,
-            kept_env=dict(env),
+            kept_env=None,
             leased_until=mono + ((record.expires_at or now) - now),
         )
         return self._all.setdefault(session_id, session)
