@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.guest.filework import remove_tree
 from atoll.wire import paths
 
 PIECES = st.lists(
@@ -207,7 +206,7 @@ def test_a_deep_tree_is_removed(root: int) -> None:
         here = below
     os.close(os.open("leaf", os.O_CREAT | os.O_WRONLY, dir_fd=here))
     os.close(here)
-    remove_tree(root, "dir")
+    paths.remove_tree(root, "dir")
     assert os.listdir(os.open(".", os.O_RDONLY, dir_fd=root)) == ["file"]
 
 
@@ -219,7 +218,7 @@ def test_a_wide_tree_is_removed_and_links_are_not_followed(root: int, tmp_path: 
         (wide / f"d{number}").mkdir()
         (wide / f"d{number}" / "link").symlink_to(tmp_path)
     (wide / "out").symlink_to(tmp_path)
-    remove_tree(root, "dir")
+    paths.remove_tree(root, "dir")
     assert [entry.name for entry in (tmp_path / "inside").iterdir()] == ["file"]
     assert (tmp_path / "secret").read_text() == "outside"
 
@@ -227,4 +226,4 @@ def test_a_wide_tree_is_removed_and_links_are_not_followed(root: int, tmp_path: 
 def test_a_link_is_not_a_tree(root: int) -> None:
     os.symlink("dir", "link", dir_fd=root)
     with pytest.raises(OSError):
-        remove_tree(root, "link")
+        paths.remove_tree(root, "link")

@@ -137,3 +137,38 @@ def open_regular(root_fd: int, path: str) -> int:
         os.close(fd)
         raise BadPath("not a regular file")
     return fd
+
+
+def remove_tree(directory: int, name: str) -> None:
+    """Remove a directory and all beneath it, by descriptors, without following a link.
+
+    Subdirectories are first renamed to the top, so that a tree of any depth needs two descriptors
+    and no recursion.
+    """
+    token = os.urandom(8).hex()
+    pending, moved = [name], 0
+    while pending:
+        current = pending.pop()
+        fd = os.open(
+            current, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory
+        )
+        try:
+            for inner in os.listdir(fd):  # noqa: PTH208 (of a descriptor)
+                if not stat.S_ISDIR(os.stat(inner, dir_fd=fd, follow_symlinks=False).st_mode):
+                    os.unlink(inner, dir_fd=fd)
+                    continue
+                moved += 1
+                above = f".atoll-{token}-{moved}"
+                try:
+                    os.rename(inner, above, src_dir_fd=fd, dst_dir_fd=directory)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                    import shutil  # noqa: PLC0415 (only for directories of a lower layer)
+
+                    shutil.rmtree(inner, dir_fd=fd)
+                else:
+                    pending.append(above)
+        finally:
+            os.close(fd)
+        os.rmdir(current, dir_fd=directory)

@@ -303,6 +303,18 @@ def test_erase_whatever_the_modes(tmp_path: Path) -> None:
     assert tmp_path.exists()
 
 
+def test_erase_a_tree_that_is_deeper_than_the_stack(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("deep", dir_fd=fd)
+        below = os.open("deep", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    erase(tmp_path / "deep")
+    assert not (tmp_path / "deep").exists()
+
+
 def test_records_are_plain_json(disk: Disk, tmp_path: Path) -> None:
     stack = disk.open("sb_1", None)
     record = json.loads((tmp_path / "d/boxes/sb_1.json").read_text())

@@ -36,6 +36,6 @@ def test_a_killed_probe_is_a_refusal() -> None:
 
 
 def test_no_child_is_left_behind() -> None:
-    in_child(lambda: "yes")
+    pid = int(in_child(lambda: str(os.getpid())))
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(pid, os.WNOHANG)
