@@ -191,7 +191,9 @@ def stale(hierarchy: Hierarchy) -> list[str]:
 
 
 def retire(hierarchy: Hierarchy) -> None:
-    """Remove what `detect` made, when nothing is in it any more."""
+    """Remove what `detect` made, and the empty groups that a killed server left in it."""
+    for name in stale(hierarchy):
+        Group(hierarchy, name).remove()
     for base in set(hierarchy.bases.values()):
         with contextlib.suppress(OSError):
             base.rmdir()

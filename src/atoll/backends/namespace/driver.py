@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from atoll.backends.namespace import facts
 from atoll.backends.namespace.disk import Disk, Stack
-from atoll.backends.namespace.opening import opened
+from atoll.backends.namespace.opening import opened, removed
 from atoll.backends.namespace.quota import watch_disks
 from atoll.backends.namespace.sandbox import NamespaceSandbox
 from atoll.core.errors import AtollError, BackendFault, Conflict, NotFound, Unavailable, Unsupported
@@ -211,7 +211,7 @@ class NamespaceBackend:
             async with self._layers:
                 await to_thread.run_sync(self._disk.drop, "boxes", sandbox_id)
             if sandbox_id not in self._open:
-                cgroups.Group(self._hierarchy, sandbox_id).remove()
+                await removed(cgroups.Group(self._hierarchy, sandbox_id))
             self._trash.set()
 
     async def _collect(self) -> None:

@@ -39,7 +39,7 @@ async def opened(
                 await sandbox.close()
     finally:
         with anyio.CancelScope(shield=True):
-            await _removed(group)
+            await removed(group)
 
 
 async def _spawned(
@@ -105,7 +105,7 @@ def _limits(spec: SandboxSpec, hierarchy: Hierarchy) -> Header:
     }
 
 
-async def _removed(group: Group) -> None:
+async def removed(group: Group) -> None:
     """Remove the groups, as soon as the kernel has let the last process go."""
     for _ in range(_REMOVE_TRIES):
         if group.remove():
