@@ -14,6 +14,7 @@ from atoll.guest import python
 from atoll.wire import message, paths
 
 Request = dict[str, Any]
+_HIGH = 1 << 16
 _REHEARSAL = message.encode(
     {"argv": ["python3", "x"], "cwd": "/", "env": {"A": "b"}, "files": [["x", 1]], "cpu_s": 1.0}
 )
@@ -41,14 +42,19 @@ def plumb(stdio: list[int], report: int, masters: list[int]) -> tuple[int, list[
     held = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 50) for fd in stdio]
     for target, fd in enumerate(held):
         os.dup2(fd, target)
-    previous = 2
-    for fd in (report, *masters, 1 << 16):
-        os.closerange(previous + 1, fd)
-        previous = fd
+    close_all_but(report, *masters)
     _signal.set_wakeup_fd(-1)
     for number in _CHANGED:
         _signal.signal(number, _signal.SIG_DFL)
     return report, masters
+
+
+def close_all_but(*keep: int) -> None:
+    """Close every descriptor but the standard streams and those."""
+    previous = 2
+    for fd in (*sorted(keep), _HIGH):
+        os.closerange(previous + 1, fd)
+        previous = fd
 
 
 def rehearse() -> None:

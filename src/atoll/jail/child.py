@@ -21,7 +21,6 @@ _JOINED = (
     | sys_.CLONE_NEWNET
 )  # fmt: skip
 _OOM_FIRST = b"500"
-_HIGH = 1 << 16
 
 Request = dict[str, Any]
 
@@ -99,7 +98,7 @@ def become_worker(request: Request, fds: list[int]) -> NoReturn:
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         _join(pidfd, rest[1:])
         os.chdir("/")
-        _close_all_but(own, *rest[:1])
+        start.close_all_but(own, *rest[:1])
         from atoll.guest import work  # noqa: PLC0415 (few fresh sandboxes ever need it)
 
         sock = socket.socket(fileno=rest[0]) if rest else None
@@ -112,13 +111,6 @@ def _join(pidfd: int, groups: list[int]) -> None:
     for fd in groups:
         os.write(fd, b"0")
     sys_.setns(pidfd, _JOINED)
-
-
-def _close_all_but(*keep: int) -> None:
-    previous = 2
-    for fd in [*sorted(keep), _HIGH]:
-        os.closerange(previous + 1, fd)
-        previous = fd
 
 
 def _confine(request: Request, final: bytes) -> None:

@@ -1,4 +1,4 @@
-"""One datagram between the server and a zygote or an agent: a JSON header and a raw blob.
+"""One datagram between the server and its maker, zygote or programs: a JSON header and a raw blob.
 
     u32 length of the header, big endian | header, UTF-8 JSON object | blob
 

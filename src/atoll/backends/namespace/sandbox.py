@@ -94,11 +94,11 @@ class NamespaceSandbox:
                 process = NamespaceProcess(self, spec, pid, *one.plumbed(spec))
                 self._adopt(one, process)
                 await one.become(spec, header, blob, self.id)
-        except TimeoutError as error:
-            raise BackendFault("The program did not start.", sandbox_id=self.id) from error
-        except BaseException:
+        except BaseException as error:
             if process is not None:
                 process.end(ExitReason.CANCELLED)
+            if isinstance(error, TimeoutError):
+                raise BackendFault("The program did not start.", sandbox_id=self.id) from error
             raise
         finally:
             if one is not None:
