@@ -25,6 +25,7 @@ LIST_MAX = 200_000
 _BATCH = 100
 _DEPTH_MAX = 64
 _SMALL = 64 * 1024
+_FOLLOW_MAX = 100
 _MISSING = ""
 _KINDS = {
     errno.ENOENT: "not_found", errno.ENOTDIR: "invalid", errno.EISDIR: "invalid",
@@ -177,18 +178,45 @@ def _read(root: int, request: Request, duplex: stream.Duplex) -> Request:
         os.close(fd)
 
 
-def _real(root: int, path: str, own: int) -> str:
-    """Where a write to `path` lands: the end of its links, when that exists."""
-    try:
-        fd = paths.open_in(root, path, os.O_PATH)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
+def write_target(root: int, path: str, own: int) -> str:
+    """Where a write to `path` lands: the end of its links, when that exists.
+
+    What the kernel names is believed only while it is still there: of a file that another writer
+    has just replaced it says "file (deleted)".
+    """
+    for _ in range(_FOLLOW_MAX):
+        if not _is_link(root, path):
             return path
-        raise
+        try:
+            fd = paths.open_in(root, path, os.O_PATH)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):
+                return path
+            raise
+        try:
+            target = os.readlink(str(fd), dir_fd=own)
+            if _names(root, target, fd):
+                return target
+        finally:
+            os.close(fd)
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+
+
+def _is_link(root: int, path: str) -> bool:
     try:
-        return os.readlink(str(fd), dir_fd=own)
-    finally:
-        os.close(fd)
+        with paths.parent(root, path) as (directory, name):
+            return stat.S_ISLNK(os.lstat(name, dir_fd=directory).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _names(root: int, path: str, fd: int) -> bool:
+    """Whether `path` still leads to the file that is open."""
+    try:
+        with paths.parent(root, path) as (directory, name):
+            return os.path.samestat(os.lstat(name, dir_fd=directory), os.fstat(fd))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def check_match(root: int, path: str, wanted: str | None) -> None:
@@ -209,7 +237,7 @@ def check_match(root: int, path: str, wanted: str | None) -> None:
 
 
 def _write(root: int, request: Request, duplex: stream.Duplex) -> Request:
-    path = _real(root, request["path"], request["own"])
+    path = write_target(root, request["path"], request["own"])
     check_match(root, path, request.get("if_match"))
     head = path.rpartition("/")[0]
     paths.make_parents(root, head)

@@ -71,6 +71,16 @@ class LinkCases(Cases):
             assert await read(box.files, f"{place}/d/more") == b"y"
             await box.files.remove(link)
 
+    async def test_writers_through_a_link_do_not_mix(self, box: Sandbox, place: str) -> None:
+        contents = [bytes([letter]) * 1_000 for letter in b"ABCDEFGH"]
+        await box.files.write(f"{place}/file", b"old")
+        link = await self._link(box, "file", f"{place}/link")
+        async with anyio.create_task_group() as tasks:
+            for content in contents:
+                tasks.start_soon(box.files.write, link, content)
+        assert await read(box.files, f"{place}/file") in contents
+        assert await names(box.files, place) == ["file", "link"]
+
     async def test_links_to_directories_are_not_listed_into(self, box: Sandbox, place: str) -> None:
         await box.files.write(f"{place}/d/file", b"x")
         await self._link(box, ".", f"{place}/d/self")
