@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from atoll.backends.namespace import disk as module
-from atoll.backends.namespace.disk import Disk, Stack, erase
+from atoll.backends.namespace.disk import Disk, Stack
 from atoll.core.errors import BackendFault, Conflict, NotFound
+from atoll.jail.host.trees import erase
 
 
 class Killed(BaseException):

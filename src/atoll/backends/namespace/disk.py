@@ -17,13 +17,13 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from atoll.core.errors import BackendFault, Conflict, NotFound
-from atoll.wire import paths
+from atoll.jail.host.trees import erase, sizes
 
 LAYERS_MAX = 100
 _SKELETON = {"workspace": 0o755, "home": 0o755, "home/user": 0o755, "tmp": 0o1777, "run": 0o755,
@@ -153,7 +153,7 @@ class Disk:
         """Bytes and files that those layers hold on disk."""
         total = count = 0
         for name in layers:
-            for size in _sizes(str(self._root / "layers" / name / "fs")):
+            for size in sizes(str(self._root / "layers" / name / "fs")):
                 total += size
                 count += 1
         return total, count
@@ -226,39 +226,3 @@ def _is_record(value: Any, *, upper: bool) -> bool:
         and all(isinstance(name, str) for name in value["layers"])  # pyright: ignore[reportUnknownVariableType]
         and (not upper or isinstance(value.get("upper"), str))  # pyright: ignore[reportUnknownMemberType]
     )
-
-
-def erase(path: Path) -> None:
-    """Remove a tree whatever modes its directories have; what cannot go now goes next time."""
-    with contextlib.suppress(OSError):
-        if os.geteuid() != 0:
-            _open_up(path)
-        above = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            # Not shutil's: what a guest has made may be deeper than Python's stack.
-            paths.remove_tree(above, path.name)
-        finally:
-            os.close(above)
-
-
-def _open_up(path: Path) -> None:
-    """Let the owner into every directory, each before it is listed."""
-    pending = [str(path)]
-    while pending:
-        directory = pending.pop()
-        with contextlib.suppress(OSError):
-            os.chmod(directory, 0o700)
-            with os.scandir(directory) as entries:
-                pending += [one.path for one in entries if one.is_dir(follow_symlinks=False)]
-
-
-def _sizes(path: str) -> Iterator[int]:
-    pending = [path]
-    while pending:
-        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    found = entry.stat(follow_symlinks=False)
-                    yield found.st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)

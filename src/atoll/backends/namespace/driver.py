@@ -16,11 +16,11 @@ from anyio.abc import TaskGroup, TaskStatus
 from atoll.backends.namespace import facts
 from atoll.backends.namespace.disk import Disk, Stack
 from atoll.backends.namespace.opening import opened, removed
-from atoll.backends.namespace.quota import watch_disks
 from atoll.backends.namespace.sandbox import NamespaceSandbox
 from atoll.core.errors import AtollError, BackendFault, Conflict, NotFound, Unavailable, Unsupported
 from atoll.core.model import BackendReport, Isolation, SandboxSpec
 from atoll.jail import cgroups
+from atoll.jail.host.quota import watch_disks
 from atoll.jail.spawn import Zygote, ZygoteConfig, launch
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -94,7 +94,7 @@ class NamespaceBackend:
             raise Unavailable(f"{self._root} cannot be used: {error.strerror}.") from error
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._tasks.start_soon(watch_disks, self._disk, self._kept.values)
+        self._tasks.start_soon(watch_disks, self._used, self._kept.values)
         self._tasks.start_soon(self._collect)
         self._tasks.start_soon(self._empty_forever)
         return self
@@ -107,6 +107,9 @@ class NamespaceBackend:
         self._slots.clear()
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(cgroups.retire, self._hierarchy)
+
+    def _used(self, layer: str) -> tuple[int, int]:
+        return self._disk.usage([layer])
 
     # zygotes
     async def _zygote(self, preload: tuple[str, ...], *, kept: bool) -> Zygote:

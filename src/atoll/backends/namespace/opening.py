@@ -8,10 +8,10 @@ import anyio
 
 from atoll.backends.namespace.disk import Stack
 from atoll.backends.namespace.sandbox import NamespaceSandbox
-from atoll.backends.namespace.waiting import waiting
 from atoll.core.errors import BackendFault
 from atoll.core.model import SandboxSpec
 from atoll.jail.cgroups import Group, Hierarchy
+from atoll.jail.host.waiting import waiting
 from atoll.jail.spawn import Made, Zygote
 from atoll.wire.message import Header
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import anyio
 
-from atoll.backends.namespace.files import NamespaceFiles
-from atoll.backends.namespace.process import NamespaceProcess
-from atoll.backends.namespace.waiting import Waiting, order, waiting
 from atoll.core.errors import BackendFault
 from atoll.core.model import Change, ExitReason, ProcessSpec, SandboxSpec
 from atoll.jail.cgroups import Group
+from atoll.jail.host.files import JailedFiles
+from atoll.jail.host.process import JailedProcess
+from atoll.jail.host.waiting import Waiting, order, waiting
 from atoll.jail.spawn import Made, Zygote
 from atoll.wire.message import Header
 
@@ -49,7 +49,7 @@ class NamespaceSandbox:
         self._memory_poll_bytes = memory_poll_bytes
         self._standby = standby
         self._loop = asyncio.get_running_loop()
-        self._processes: dict[int, NamespaceProcess] = {}
+        self._processes: dict[int, JailedProcess] = {}
         self._numbers = {standby.number} if standby is not None else set[int]()
         self._seen = (0, 0)
         self._mounted = standby is not None
@@ -58,7 +58,7 @@ class NamespaceSandbox:
         self._memory_watch: socket.socket | None = None
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._ending = ExitReason.UNKNOWN
-        self._files = NamespaceFiles(self)
+        self._files = JailedFiles(self)
         self._loop.add_reader(made.pidfd, self._died, "crash")
 
     @property
@@ -66,13 +66,16 @@ class NamespaceSandbox:
         return self.spec.id
 
     @property
-    def files(self) -> NamespaceFiles:
+    def files(self) -> JailedFiles:
         return self._files
 
     @property
     def busy(self) -> bool:
         """Whether a program runs in it."""
         return bool(self._processes)
+
+    def cpu_s(self) -> float | None:
+        return self.group.cpu_s()
 
     async def ended(self) -> str:
         return await asyncio.shield(self._ended)
@@ -81,7 +84,7 @@ class NamespaceSandbox:
         return self._files.watch(path)
 
     # programs
-    async def start(self, spec: ProcessSpec) -> NamespaceProcess:
+    async def start(self, spec: ProcessSpec) -> JailedProcess:
         if self._ended.done():
             raise BackendFault("The sandbox has ended.", sandbox_id=self.id)
         header, blob = order(spec, self.spec.env)
@@ -91,7 +94,7 @@ class NamespaceSandbox:
         try:
             with anyio.fail_after(START_S):
                 one, pid = await self._confined(spec)
-                process = NamespaceProcess(self, spec, pid, *one.plumbed(spec))
+                process = JailedProcess(self, spec, pid, *one.plumbed(spec))
                 self._adopt(one, process)
                 await one.become(spec, header, blob, self.id)
         except BaseException as error:
@@ -150,7 +153,7 @@ class NamespaceSandbox:
                 os.close(fd)
         return one
 
-    def _adopt(self, one: Waiting, process: NamespaceProcess) -> None:
+    def _adopt(self, one: Waiting, process: JailedProcess) -> None:
         if self._ended.done():
             process.lost(self._ending)
             return

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from atoll.backends.namespace.verdict import Evidence, judge
 from atoll.core.model import Exit, ExitReason, Usage
+from atoll.jail.host.verdict import Evidence, judge
 
 R = ExitReason
 USAGE = Usage(wall_s=1.0)

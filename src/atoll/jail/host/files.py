@@ -1,4 +1,4 @@
-"""A namespace sandbox's files: each operation is a worker inside it, and a stream to it."""
+"""A jailed sandbox's files: each operation is a worker inside it, and a stream to it."""
 
 import asyncio
 import contextlib
@@ -156,7 +156,7 @@ class _Worker:
         return BackendFault(text, sandbox_id=self._home.id)
 
 
-class NamespaceFiles:
+class JailedFiles:
     """Implements `core.ports.Files`."""
 
     def __init__(self, home: Home) -> None:

@@ -1,4 +1,4 @@
-"""A program in a namespace sandbox: its pipes, its clock, its end."""
+"""A program in a jail: its pipes, its clock, its end."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,10 @@ from typing import Any, Protocol
 
 import anyio
 
-from atoll.backends.namespace.output import Output
-from atoll.backends.namespace.verdict import Evidence, judge
 from atoll.core.errors import BackendFault, Conflict, InvalidRequest
 from atoll.core.model import Channel, Exit, ExitReason, ProcessSpec, Usage
-from atoll.jail.cgroups import Group
+from atoll.jail.host.output import Output
+from atoll.jail.host.verdict import Evidence, judge
 
 # After the program has ended, how long its own children may go on writing to its pipes.
 LINGER_S = 0.05
@@ -29,7 +28,9 @@ _SIGNAL_MAX = 64
 class Home(Protocol):
     """What a process needs of its sandbox."""
 
-    group: Group
+    def cpu_s(self) -> float | None:
+        """Processor time of all that ever ran in it; None where nothing counts it."""
+        ...
 
     def new_evidence(self) -> tuple[bool, bool]:
         """Whether memory ran out, and whether a fork was refused, since this was last asked."""
@@ -48,7 +49,7 @@ class Home(Protocol):
         ...
 
 
-class NamespaceProcess:
+class JailedProcess:
     """Implements `core.ports.Process`."""
 
     def __init__(
@@ -99,7 +100,7 @@ class NamespaceProcess:
         spec = self._spec
         self._timers.append(self._loop.call_later(spec.wall_s, self.end, ExitReason.WALL_TIME))
         if spec.cpu_s < spec.wall_s:
-            self._cpu = self._home.group.cpu_s() or 0.0
+            self._cpu = self._home.cpu_s() or 0.0
             self._timers.append(self._loop.call_later(spec.cpu_s / 2, self._check_cpu))
 
     def _over_output(self) -> None:
@@ -108,7 +109,7 @@ class NamespaceProcess:
     def _check_cpu(self) -> None:
         if self._exit.done():
             return
-        used = self._home.group.cpu_s()
+        used = self._home.cpu_s()
         if used is None:
             return
         left = self._spec.cpu_s - (used - self._cpu)

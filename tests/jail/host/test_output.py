@@ -9,8 +9,8 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from atoll.backends.namespace.output import CHUNK, Output
 from atoll.core.model import Channel
+from atoll.jail.host.output import CHUNK, Output
 
 pytestmark = pytest.mark.anyio
 Chunk = tuple[Channel, bytes]
