@@ -29,6 +29,7 @@ from atoll.http.app import create_app
 from atoll.http.dialect import Spoken
 from atoll.http.front import Front
 from atoll.http.logs import configure_logs
+from atoll.http.memory import give_back, settle
 from atoll.http.middleware.boundary import single
 from atoll.http.runner import bind, run_server
 from atoll.http.services import Services
@@ -354,6 +355,7 @@ def pull_wasm(settings: Settings) -> int:
 def serve(settings: Settings) -> int:
     """Run the server until it is interrupted; the exit code. Says on stderr what went wrong."""
     configure_logs(settings)
+    give_back()
     try:
         choices = chosen(settings)
         backends = backends_of(settings)
@@ -369,6 +371,7 @@ def serve(settings: Settings) -> int:
                 async with build(settings, backends=backends) as services:
                     app = create_app(services, settings)
                     async with speaking(app.state.front, choices, others) as spoken:
+                        settle()
                         await run_server(app, settings, sockets, spoken)
 
             anyio.run(main, backend_options={"use_uvloop": True})
