@@ -84,3 +84,12 @@ def test_serve_tells_every_wrong_setting(tmp_path: object) -> None:
     assert "CODE 125" in done.stdout
     assert "ATOLL_PROT" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "said"), [("--version", 0, f"atoll {__version__}\n"), ("no-such", 2, "")]
+)
+def test_the_module_is_the_command(word: str, code: int, said: str) -> None:
+    argv = [sys.executable, "-m", "atoll", word]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (code, said)
