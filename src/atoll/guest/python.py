@@ -139,15 +139,14 @@ def _shadows(directory: str) -> bool:
     return False
 
 
-def rehearse() -> None:
-    """Go through what a run does, with nothing to run, while there is nothing else to do.
-
-    A fork copies each page when it first writes to it, if only to count a reference. What is
-    copied before the program is known does not delay it.
-    """
-    recognise(["python3", "-c", "pass"], {})
-    exec(compile("print(end='')", "<string>", "exec", dont_inherit=True), {})  # noqa: S102
+def rehearse(argv: list[str], env: Mapping[str, str]) -> None:
+    """Go through what a run does; what every program needs gone from the zygote goes already."""
+    call = recognise(argv, env)
+    if call is not None:
+        code = _compiled(call)
+        exec(code, {})  # noqa: S102
     _flushed()
+    _unload()
     gc.collect(0)
 
 
@@ -183,9 +182,7 @@ def _freshen(call: Call, env: dict[str, str] | None) -> None:
         _set_environment(env)
         if "TZ" in env:
             time.tzset()
-    for name in [name for name in sys.modules if name == "atoll" or name.startswith("atoll.")]:
-        del sys.modules[name]
-    sys.meta_path[:] = [one for one in sys.meta_path if type(one).__name__ != "AtollBundle"]
+    _unload()
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
     _signal.signal(_signal.SIGXFSZ, _signal.SIG_IGN)
@@ -196,6 +193,13 @@ def _freshen(call: Call, env: dict[str, str] | None) -> None:
     _libc.prctl(_PR_SET_NAME, os.path.basename(call.python).encode(), 0, 0, 0)
     sys.executable = sys._base_executable = call.python  # type: ignore[attr-defined]  # noqa: SLF001
     sys.orig_argv[:] = call.argv
+
+
+def _unload() -> None:
+    """Forget the modules that only the zygote has; what runs of them needs no import any more."""
+    for name in [name for name in sys.modules if name == "atoll" or name.startswith("atoll.")]:
+        del sys.modules[name]
+    sys.meta_path[:] = [one for one in sys.meta_path if type(one).__name__ != "AtollBundle"]
 
 
 def _set_environment(env: dict[str, str]) -> None:

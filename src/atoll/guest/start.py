@@ -1,6 +1,7 @@
 """The last steps of a program's start: plumbing, files, then exec or the warm interpreter."""
 
 import _signal  # `signal` without its enums, whose lookups cost each fork some fifty pages
+import contextlib
 import errno
 import fcntl
 import json
@@ -16,8 +17,12 @@ from atoll.wire import message, paths
 Request = dict[str, Any]
 _HIGH = 1 << 16
 _REHEARSAL = message.encode(
-    {"argv": ["python3", "x"], "cwd": "/", "env": {"A": "b"}, "files": [["x", 1]], "cpu_s": 1.0}
-)
+    {
+        "argv": ["python3", "main.py"], "env": {"HOME": "/workspace", "LANG": "C.UTF-8"},
+        "cwd": "/workspace", "files": [["main.py", 20]], "cpu_s": 1.0,
+    },
+    b"print('', end='')  #",
+)  # fmt: skip
 # What an interpreter, or the zygote, handles or ignores and a program must find at its default.
 _CHANGED = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGPIPE, _signal.SIGXFSZ)
 
@@ -58,14 +63,18 @@ def close_all_but(*keep: int) -> None:
 
 
 def rehearse() -> None:
-    """Touch, while waiting, what a start touches."""
-    message.decode(_REHEARSAL)
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.close(paths.open_in(root, paths.clean(".", os.getcwd()), os.O_PATH))
-    finally:
-        os.close(root)
-    python.rehearse()
+    """Go through a start, while waiting, with a file that is gone again.
+
+    A fork copies each page when it first writes to it, if only to count a reference. What is
+    copied before the program is known does not delay it.
+    """
+    request, blob = message.decode(_REHEARSAL)
+    with contextlib.suppress(OSError):
+        os.chdir(request["cwd"])
+        _write_files(request["files"], blob)
+        python.rehearse(request["argv"], request["env"])
+        os.unlink(request["argv"][-1])
+        os.chdir("/")
 
 
 def become(request: Request, blob: bytes, extra: int | None, report: int) -> NoReturn:
