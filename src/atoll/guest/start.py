@@ -19,7 +19,7 @@ _HIGH = 1 << 16
 _REHEARSAL = message.encode(
     {
         "argv": ["python3", "main.py"], "env": {"HOME": "/workspace", "LANG": "C.UTF-8"},
-        "cwd": "/workspace", "files": [["main.py", 20]], "cpu_s": 1.0,
+        "cwd": "/dev/shm", "files": [["main.py", 20]], "cpu_s": 1.0,
     },
     b"print('', end='')  #",
 )  # fmt: skip
@@ -63,7 +63,7 @@ def close_all_but(*keep: int) -> None:
 
 
 def rehearse() -> None:
-    """Go through a start, while waiting, with a file that is gone again.
+    """Go through a start, while waiting, with a file that is gone again, where no client looks.
 
     A fork copies each page when it first writes to it, if only to count a reference. What is
     copied before the program is known does not delay it.
