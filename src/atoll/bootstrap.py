@@ -21,6 +21,7 @@ import anyio.to_thread
 from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
 from atoll.backends.wasm import Program, WasmBackend, WasmConfig
 from atoll.backends.wasm.backend import WARM
+from atoll.core.chain import Head
 from atoll.core.errors import AtollError, Unavailable
 from atoll.core.ports import Backend
 from atoll.core.store import Store
@@ -37,12 +38,14 @@ from atoll.http.translate import bounds
 from atoll.images import languages as language_table
 from atoll.images import wasm as wasm_images
 from atoll.service.audit import Audit
+from atoll.service.audit_check import Verdict, check_files, check_store
 from atoll.service.backends import Backends
 from atoll.service.clock import Clock, SystemClock
 from atoll.service.endings import Endings
 from atoll.service.executions import Executions
 from atoll.service.files import FilesOf
 from atoll.service.janitor import Janitor, Upkeep
+from atoll.service.journal import Journal
 from atoll.service.keeper import Keeper
 from atoll.service.keys import KeyQuotas, Keys
 from atoll.service.languages import Languages
@@ -51,6 +54,7 @@ from atoll.service.pool import Pool, Shape, Tuning, Warm
 from atoll.service.processes import Processes
 from atoll.service.quotas import Quotas
 from atoll.service.reconcile import Reconciler
+from atoll.service.retention import Retention
 from atoll.service.sandboxes import Sandboxes
 from atoll.service.snapshots import Snapshots
 from atoll.settings import Settings, SettingsError
@@ -193,7 +197,7 @@ async def _wire(
     clock: Clock,
 ) -> Services:
     backends = Backends(kinds, clock=clock)
-    audit = await stack.enter_async_context(Audit(store=store, clock=clock))
+    audit = await _audit(stack, settings, store, clock)
     logs = await stack.enter_async_context(
         OutputLogs(root=settings.data_dir / "sandboxes-logs", limit_bytes=settings.output_log_bytes)
     )
@@ -296,6 +300,21 @@ async def _wire(
     )
 
 
+async def _audit(stack: AsyncExitStack, settings: Settings, store: Store, clock: Clock) -> Audit:
+    """The log, its copy in a file, and how long it is kept."""
+    journal: Journal | None = None
+    if settings.audit_file is not None:
+        journal = Journal(settings.audit_file, sync=settings.audit_file_sync)
+        await stack.enter_async_context(journal)
+    audit = await stack.enter_async_context(Audit(store=store, clock=clock, journal=journal))
+    keep_s, at_most = settings.audit_keep_s, settings.audit_max_events
+    if keep_s is not None or at_most is not None:
+        await stack.enter_async_context(
+            Retention(store=store, clock=clock, keep_s=keep_s, at_most=at_most)
+        )
+    return audit
+
+
 def _warm(settings: Settings) -> list[Warm]:
     """What the pool keeps ready: for the first backend, each set of modules, and WebAssembly."""
     kinds = [Warm(), *(Warm(Shape(preload=each)) for each in settings.preload_sets)]
@@ -350,6 +369,23 @@ def pull_wasm(settings: Settings) -> int:
     except (AtollError, ExceptionGroup) as error:
         return _fail(error)
     return 0
+
+
+def audit_verdict(settings: Settings, files: Sequence[Path], heads: Sequence[Head]) -> Verdict:
+    """Check the audit log: the database's chain, or of files in their order. `AtollError`.
+
+    Beside a running server too, and without one.
+    """
+    if files:
+        return check_files(files, heads)
+
+    async def main() -> Verdict:
+        async with SqlStore.open(settings.url) as store:
+            return await check_store(store, heads)
+
+    if settings.database_url is None and not (settings.data_dir / "atoll.db").exists():
+        raise Unavailable(f"There is no database in {settings.data_dir}.")
+    return anyio.run(main)
 
 
 def serve(settings: Settings) -> int:

@@ -172,6 +172,21 @@ class Settings(BaseModel):
         30 * 86_400.0, description="How long ended sandboxes and their post-mortems are kept."
     )
 
+    # Audit
+    audit_file: Path | None = Field(
+        None, description="Write the audit log to this file too, as JSON lines."
+    )
+    audit_file_sync: bool = Field(
+        default=True,
+        description="Wait for the disk after each batch of lines: only that batch can be lost.",
+    )
+    audit_keep_s: OrNever = Field(
+        365 * 86_400.0, description="How long events are kept in the database, or `never` pruned."
+    )
+    audit_max_events: Annotated[
+        Count | None, BeforeValidator(lambda value: None if value in {"", "never"} else value)
+    ] = Field(10_000_000, description="The most events kept in the database, or `never` pruned.")
+
     # Keys
     admin_password_hash: SecretStr | None = Field(
         None, description="Argon2 hash for `/auth/login`: `atoll hash-password` makes it."
@@ -379,6 +394,7 @@ SECTIONS = {
     "pool_size": "Capacity",
     "default_profile": "Limits",
     "default_idle_timeout_s": "Sandboxes",
+    "audit_file": "Audit",
     "admin_password_hash": "Keys and the admin",
     "max_body_bytes": "HTTP",
     "log_level": "Log",

@@ -64,6 +64,44 @@ async def test_events(web: Web) -> None:
     assert (await web.client.get("/v1/sandboxes/none/events")).status_code == 404
 
 
+async def test_events_by_what_they_are_about(web: Web) -> None:
+    made = (await web.client.post("/v1/sandboxes", json={"name": "box"})).json()
+    await web.client.post("/v1/run", json={"argv": ["true"]})
+    await web.client.delete("/v1/sandboxes/box")
+    await web.services.audit.flush()
+
+    async def found(query: str) -> list[str]:
+        answer = await web.client.get(f"/v1/events?{query}")
+        assert answer.status_code == 200, answer.text
+        return [each["action"] for each in answer.json()["items"]]
+
+    assert await found("action=sandbox.*") == ["sandbox.create", "sandbox.destroy"]
+    assert await found("action=run&action=sandbox.destroy") == ["run", "sandbox.destroy"]
+    assert await found(f"sandbox={made['id']}&action=sandbox.create") == ["sandbox.create"]
+    assert await found("sandbox=none") == []
+    (run,) = (await web.client.get("/v1/events?action=run")).json()["items"]
+    assert await found(f"since={run['at']!r}&action=sandbox.create") == []
+    assert await found(f"until={run['at']!r}&action=run") == []
+    for wrong in ("action=a%25", "action=*", "since=-1", "until=x", "sandbox=a/b"):
+        assert (await web.client.get(f"/v1/events?{wrong}")).status_code == 422, wrong
+
+
+async def test_events_of_what_is_long_gone(web: Web) -> None:
+    made = (await web.client.post("/v1/sandboxes", json={"name": "box"})).json()
+    await web.client.delete("/v1/sandboxes/box")
+    ran = (await web.client.post("/v1/run", json={"argv": ["true"]})).json()
+    await web.services.audit.flush()
+    assert await web.services.store.prune(2.0**40) == 1
+    assert (await web.client.get(f"/v1/sandboxes/{made['id']}")).status_code == 404
+    items = (await web.client.get(f"/v1/sandboxes/{made['id']}/events")).json()["items"]
+    assert [each["action"] for each in items] == ["sandbox.create", "sandbox.destroy"]
+    assert items[0]["detail"]["name"] == "box"
+    items = (await web.client.get(f"/v1/sandboxes/{ran['id']}/events")).json()["items"]
+    assert [each["action"] for each in items] == ["run"]
+    async with web.client_from(headers={"x-api-key": await web.key(tenant="blue")}) as other:
+        assert (await other.get(f"/v1/sandboxes/{made['id']}/events")).status_code == 404
+
+
 async def test_events_as_a_stream(web: Web) -> None:
     await web.client.post("/v1/sandboxes", json={"name": "box"})
     await web.services.audit.flush()

@@ -6,7 +6,7 @@ from anyio.lowlevel import checkpoint
 
 from atoll.core.errors import BackendFault
 from atoll.service import audit as module
-from atoll.service.audit import Audit
+from atoll.service.audit import Audit, Wanted
 from tests.service.rig import ALICE, BOB, EventStore, TurnedClock
 
 pytestmark = pytest.mark.anyio
@@ -105,8 +105,8 @@ async def test_many_are_written_in_several_batches_and_in_order() -> None:
 async def test_subscribers_get_what_they_may_see() -> None:
     audit = audit_of(EventStore())
     everything = audit.subscribe()
-    hers = audit.subscribe(tenant="alice")
-    one = audit.subscribe(sandbox_id="sb_2")
+    hers = audit.subscribe(Wanted(tenant="alice"))
+    one = audit.subscribe(Wanted(sandbox_id="sb_2"))
     audit.record("act", ALICE, "a", "sb_1")
     audit.record("act", BOB, "b", "sb_2")
     await audit.flush()

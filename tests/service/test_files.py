@@ -47,8 +47,10 @@ async def test_every_operation_starts_a_stopped_sandbox_and_is_noted(tmp_path: P
             "file.write",
             "sandbox.stopped",
             "sandbox.stop",
+            "file.read",
             "file.mkdir",
             "file.move",
+            "file.pack",
             "file.remove",
             "file.unpack",
         ]

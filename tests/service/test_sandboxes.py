@@ -55,6 +55,7 @@ async def test_life_of_a_sandbox(tmp_path: Path) -> None:
             "sandbox.stop",
             "sandbox.stop",
             "sandbox.start",
+            "file.read",
             "sandbox.destroy",
             "sandbox.destroy",
         ]

@@ -13,10 +13,11 @@ import pytest
 from sqlalchemy import create_engine
 
 from atoll.core.errors import Busy, Unavailable
+from atoll.service.audit_check import check_store
 from atoll.storage import SqlStore
 from atoll.storage.migrate import upgrade
 from atoll.storage.schema import REVISION
-from atoll.testing.store.samples import TENANT, sandbox
+from atoll.testing.store.samples import TENANT, event, sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -168,6 +169,27 @@ async def test_an_older_database_is_upgraded(tmp_path: Path) -> None:
         async with SqlStore.open(f"sqlite:///{path}") as store:
             await store.list_sandboxes()
     assert query(path, "SELECT version_num FROM alembic_version") == [(REVISION,)]
+
+
+@pytest.mark.blocking(ALEMBIC)
+async def test_events_of_an_older_database_get_their_hashes(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        upgrade(connection, "here", None, to="0001")
+    engine.dispose()
+    for seq in range(1, 1206):
+        query(
+            path,
+            "INSERT INTO events (seq, at, tenant, actor, action, outcome, sandbox_id, detail) "
+            f"VALUES ({seq}, {seq}.25, 'reef', 'a\\u0000', 'run', 'ok', NULL, '{{\"n\":\"1\"}}')",
+        )
+    query(path, "INSERT INTO counters VALUES ('events', 1205)")
+    async with SqlStore.open(f"sqlite:///{path}") as store:
+        (new,) = await store.add_events([event()])
+        assert new.seq == 1206
+        verdict = await check_store(store, [])
+        assert (verdict.fault, verdict.count) == (None, 1206)
 
 
 async def test_another_programs_lock_is_waited_for(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from atoll import __version__
 from atoll.cli import (
+    audit,
     bench_command,
     doctor_command,
     events,
@@ -31,7 +32,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (serve, run, sandbox, snapshot, keys, events, images, doctor_command, bench_command):
+for part in (
+    serve,
+    run,
+    sandbox,
+    snapshot,
+    keys,
+    events,
+    audit,
+    images,
+    doctor_command,
+    bench_command,
+):
     part.add_to(app)
 
 

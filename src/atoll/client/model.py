@@ -209,6 +209,8 @@ class AuditEvent:
     outcome: str
     sandbox_id: str | None
     detail: Mapping[str, str]
+    hash: str = ""
+    previous: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,8 @@ def audit_event(document: Document) -> model.AuditEvent:
         outcome=document.text("outcome"),
         sandbox_id=document.maybe_text("sandbox_id"),
         detail=document.strings("detail"),
+        hash=document.text("hash"),
+        previous=document.text("previous"),
     )
 
 

@@ -87,7 +87,11 @@ class PostMortem:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the audit log. `seq` is given by the store, and grows."""
+    """One line of the audit log.
+
+    The store gives `seq`, which grows by one, and the hashes (`core.chain`): the event's own and
+    `previous`, of the event before it.
+    """
 
     at: float
     tenant: str
@@ -97,6 +101,8 @@ class Event:
     sandbox_id: str | None = None
     detail: Mapping[str, str] = field(default_factory=dict[str, str])
     seq: int = 0
+    previous: str = ""
+    hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Every method is one transaction: when it has returned, what it wrote survives `k
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from atoll.core.chain import Head
 from atoll.core.records import (
     Event,
     IdempotencyRecord,
@@ -94,7 +95,7 @@ class Store(Protocol):
     async def get_post_mortem(self, tenant: str, sandbox_id: str) -> PostMortem | None: ...
 
     async def add_events(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Append in order; returns them with their `seq`."""
+        """Append in order; returns them with their `seq` and their place in the chain."""
         ...
 
     async def list_events(
@@ -102,9 +103,26 @@ class Store(Protocol):
         tenant: str | None = None,
         *,
         sandbox_id: str | None = None,
+        actions: Sequence[str] = (),
+        since: float | None = None,
+        until: float | None = None,
         after_seq: int = 0,
         limit: int = 100,
-    ) -> Sequence[Event]: ...
+    ) -> Sequence[Event]:
+        """By `seq`. `actions` are whole ones, or `sandbox.*`; `until` itself is left out."""
+        ...
+
+    async def events_head(self) -> Head:
+        """The end of the chain, as it was noted when the last event was written."""
+        ...
+
+    async def prune_events(self, note: Event, *, before: float, at_most: int) -> int:
+        """Delete the oldest that are older, or more than so many; how many were deleted.
+
+        A piece at a time: call again until it is 0. If any is deleted, `note` is appended and says
+        in its detail up to which event, with which hash, so that the chain stays whole.
+        """
+        ...
 
     # keys
     async def add_key(self, record: KeyRecord) -> None: ...

@@ -186,6 +186,8 @@ def event_body(event: Event) -> Json:
         "outcome": event.outcome,
         "sandbox_id": event.sandbox_id,
         "detail": {key: printable(value) for key, value in event.detail.items()},
+        "previous": event.previous,
+        "hash": event.hash,
     }
 
 

@@ -139,6 +139,8 @@ def _front(services: Services, settings: Settings) -> Front:
     metrics = Metrics()
     metrics.watch("atoll_pool", services.pool.stats)
     metrics.watch("atoll_audit", lambda: {"dropped": services.audit.dropped})
+    if services.audit.journal is not None:
+        metrics.watch("atoll_audit_file", services.audit.journal.stats)
     sessions = Sessions(settings, services.clock)
     password = settings.admin_password_hash
     return Front(

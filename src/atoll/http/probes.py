@@ -40,6 +40,9 @@ async def readyz(request: Request) -> Response:
         usable = [report.name for report in reports if report.usable]
         checks["backends"] = "ok" if usable else "none is usable"
     ready = set(checks.values()) == {"ok"}
+    journal = services.audit.journal
+    if journal is not None:  # told, but no reason to take no work
+        checks["audit_file"] = "ok" if journal.failure is None else journal.failure
     return reply({"status": "ok" if ready else "unready", "checks": checks}, 200 if ready else 503)
 
 

@@ -1,9 +1,11 @@
 """The audit log: who did what to which sandbox, when, and what came of it."""
 
+import json
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Self
 from weakref import WeakSet
@@ -15,10 +17,52 @@ from atoll.core.records import Event
 from atoll.core.store import Store
 from atoll.service.caller import Caller
 from atoll.service.clock import Clock
+from atoll.service.journal import Journal
 
 LATENESS_S = 0.05
 RETRY_S = 1.0
+COMMAND_MAX = 2000
 _BATCH = 500
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """A command as an event has it: JSON, cut where it gets long."""
+    words, left = list[str](), COMMAND_MAX
+    for word in argv:
+        if len(word) > left:
+            words.append(f"{word[:left]}\N{HORIZONTAL ELLIPSIS}")
+            break
+        words.append(word)
+        left -= len(word)
+    return json.dumps(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events somebody asks for; `tenant` None is every tenant's, times are `at`'s.
+
+    `actions` are whole ones, or what they begin with: `sandbox.*`.
+    """
+
+    tenant: str | None = None
+    sandbox_id: str | None = None
+    actions: tuple[str, ...] = ()
+    since: float | None = None
+    until: float | None = None
+
+    def has(self, event: Event) -> bool:
+        """Whether it is one of them."""
+        return (
+            self.tenant in {None, event.tenant}
+            and self.sandbox_id in {None, event.sandbox_id}
+            and (not self.actions or any(_acts(event.action, each) for each in self.actions))
+            and (self.since is None or event.at >= self.since)
+            and (self.until is None or event.at < self.until)
+        )
+
+
+def _acts(action: str, wanted: str) -> bool:
+    return action.startswith(wanted[:-1]) if wanted.endswith(".*") else action == wanted
 
 
 class Subscription:
@@ -28,9 +72,8 @@ class Subscription:
     reader can then go on from the store, after the last `seq` it saw.
     """
 
-    def __init__(self, *, tenant: str | None, sandbox_id: str | None, capacity: int) -> None:
-        self._tenant = tenant
-        self._sandbox_id = sandbox_id
+    def __init__(self, wanted: Wanted, capacity: int) -> None:
+        self._wanted = wanted
         self._capacity = capacity
         self._events: deque[Event] = deque()
         self._news = anyio.Event()
@@ -40,9 +83,7 @@ class Subscription:
         """Hand over an event if it is wanted. Never waits."""
         if self._closed:
             return
-        if self._tenant is not None and event.tenant != self._tenant:
-            return
-        if self._sandbox_id is not None and event.sandbox_id != self._sandbox_id:
+        if not self._wanted.has(event):
             return
         if len(self._events) >= self._capacity:
             self.close()
@@ -76,10 +117,17 @@ class Audit(anyio.AsyncContextManagerMixin):
     """Takes events without waiting and writes them in batches, at most 50 ms late.
 
     While the store fails, events are kept and tried again; past `capacity` the oldest are dropped
-    and counted in `dropped`.
+    and counted in `dropped`. What is stored is then handed to the `journal`, if there is one.
     """
 
-    def __init__(self, *, store: Store, clock: Clock, capacity: int = 20_000) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        capacity: int = 20_000,
+        journal: Journal | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._pending: deque[Event] = deque(maxlen=capacity)
@@ -88,6 +136,7 @@ class Audit(anyio.AsyncContextManagerMixin):
         self._one = anyio.Lock()
         self._subscriptions: WeakSet[Subscription] = WeakSet()
         self.dropped = 0
+        self.journal = journal
 
     def record(
         self,
@@ -113,13 +162,23 @@ class Audit(anyio.AsyncContextManagerMixin):
         )
         self._news.set()
 
-    def subscribe(
-        self, *, tenant: str | None = None, sandbox_id: str | None = None, capacity: int = 1000
-    ) -> Subscription:
-        """Follow events from now on; `tenant` None is every tenant's. Close it when done."""
-        subscription = Subscription(tenant=tenant, sandbox_id=sandbox_id, capacity=capacity)
+    def subscribe(self, wanted: Wanted = Wanted(), *, capacity: int = 1000) -> Subscription:
+        """Follow events from now on. Close it when done."""
+        subscription = Subscription(wanted, capacity)
         self._subscriptions.add(subscription)
         return subscription
+
+    async def page(self, wanted: Wanted, *, after_seq: int, limit: int) -> Sequence[Event]:
+        """What is stored of them behind a number, in order."""
+        return await self._store.list_events(
+            wanted.tenant,
+            sandbox_id=wanted.sandbox_id,
+            actions=wanted.actions,
+            since=wanted.since,
+            until=wanted.until,
+            after_seq=after_seq,
+            limit=limit,
+        )
 
     async def flush(self) -> None:
         """Write all that is pending. Raises what the store raises; nothing is lost then.
@@ -133,6 +192,8 @@ class Audit(anyio.AsyncContextManagerMixin):
                 with anyio.CancelScope(shield=True):
                     written = await self._store.add_events(batch)
                 self._forget(batch)
+                if self.journal is not None:
+                    self.journal.offer(written)
                 for subscription in tuple(self._subscriptions):
                     for event in written:
                         subscription.offer(event)

@@ -10,7 +10,7 @@ import anyio
 from atoll.core.errors import AtollError, BackendFault, Conflict, InvalidRequest, TooLarge
 from atoll.core.model import Channel, Exit, ProcessSpec
 from atoll.core.ports import Backend, Process
-from atoll.service.audit import Audit
+from atoll.service.audit import Audit, command_line
 from atoll.service.backends import MODULES, Backends, needs_of
 from atoll.service.caller import Caller
 from atoll.service.clock import Clock
@@ -231,6 +231,7 @@ class Executions:
             task.outcome,
             task.sandbox_id,
             language=task.request.language,
+            command=None if task.request.language else command_line(task.spec.argv),
             backend=task.backend.name,
         )
 

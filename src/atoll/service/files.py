@@ -15,7 +15,7 @@ class FilesOf:
     """`core.ports.Files` with a caller and a sandbox before each path.
 
     A stopped sandbox is started. While an operation or an iteration lasts it is not idle
-    (a watch is neither). What changes files is written to the audit log, reading is not.
+    (a watch is neither). What reads or changes their content is written to the audit log.
     """
 
     def __init__(self, *, sandboxes: Sandboxes, audit: Audit) -> None:
@@ -48,12 +48,12 @@ class FilesOf:
         length: int | None = None,
     ) -> AsyncGenerator[bytes, None]:
         """The bytes of a file."""
-        async with (
-            self._sandboxes.using(caller, sandbox) as box,
-            aclosing(box.files.read(path, offset=offset, length=length)) as chunks,
-        ):
-            async for chunk in chunks:
-                yield chunk
+        async with self._sandboxes.holding(caller, sandbox) as held:
+            with self._audited("file.read", caller, held.record.id, path):
+                reading = held.box.files.read(path, offset=offset, length=length)
+                async with aclosing(reading) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
 
     async def write(
         self,
@@ -96,12 +96,11 @@ class FilesOf:
 
     async def pack(self, caller: Caller, sandbox: str, path: str) -> AsyncGenerator[bytes, None]:
         """A tar stream."""
-        async with (
-            self._sandboxes.using(caller, sandbox) as box,
-            aclosing(box.files.pack(path)) as chunks,
-        ):
-            async for chunk in chunks:
-                yield chunk
+        async with self._sandboxes.holding(caller, sandbox) as held:
+            with self._audited("file.pack", caller, held.record.id, path):
+                async with aclosing(held.box.files.pack(path)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
 
     async def unpack(
         self, caller: Caller, sandbox: str, path: str, data: AsyncIterable[bytes]
@@ -135,9 +134,12 @@ class FilesOf:
     def _audited(
         self, action: str, caller: Caller, sandbox_id: str, path: str
     ) -> Generator[None, None, None]:
+        outcome = "cancelled"
         try:
             yield
+            outcome = "ok"
         except AtollError as error:
-            self._audit.record(action, caller, error.code, sandbox_id, path=path)
+            outcome = error.code
             raise
-        self._audit.record(action, caller, "ok", sandbox_id, path=path)
+        finally:
+            self._audit.record(action, caller, outcome, sandbox_id, path=path)

@@ -18,7 +18,7 @@ from atoll.core.model import MIB, Channel, Exit, ExitReason, ProcessSpec
 from atoll.core.ports import Process
 from atoll.core.records import ProcessRecord, SandboxRecord
 from atoll.core.store import Store
-from atoll.service.audit import Audit
+from atoll.service.audit import Audit, command_line
 from atoll.service.caller import Caller
 from atoll.service.clock import Clock
 from atoll.service.keeper import Keeper
@@ -260,5 +260,7 @@ class Processes:
             record.sandbox_id,
             number=record.number,
             program=record.argv[0],
+            command=command_line(record.argv),
             reason=reason,
+            exit_code=None if record.exit is None else record.exit.code,
         )

@@ -71,7 +71,7 @@ class Sandboxes:
         """
         with self._audited("sandbox.create", caller) as about:
             record = await self._creation.create(request, caller, idempotency_key)
-            about["sandbox_id"] = record.id
+            about.update(_made(record))
         return record
 
     async def get(self, caller: Caller, sandbox: str) -> SandboxRecord:
@@ -175,6 +175,7 @@ class Sandboxes:
                 with anyio.CancelScope(shield=True):
                     await backend.drop_snapshot(snapshot_id)
             about["fork"] = fork.id
+        self._audit.record("sandbox.create", caller, "ok", **_made(fork), source=record.id)
         return fork
 
     async def open(self, caller: Caller, sandbox: str) -> Sandbox:
@@ -261,3 +262,11 @@ class Sandboxes:
             self._audit.record(action, caller, error.code, sandbox_id, detail=error.detail)
             raise
         self._audit.record(action, caller, "ok", about.pop("sandbox_id", sandbox_id), **about)
+
+
+def _made(record: SandboxRecord) -> dict[str, str]:
+    """What the audit log says of a new one."""
+    made = {"image": record.image, "backend": record.backend, "profile": record.profile}
+    if record.name is not None:
+        made["name"] = record.name
+    return {"sandbox_id": record.id, **made}

@@ -24,8 +24,8 @@ def prepare(connection: Connection, where: str) -> None:
         upgrade(connection, where, stored)
 
 
-def upgrade(connection: Connection, where: str, stored: str | None) -> None:
-    """Run the migrations from a revision (None: from nothing).
+def upgrade(connection: Connection, where: str, stored: str | None, *, to: str = "head") -> None:
+    """Run the migrations from a revision (None: from nothing) to another.
 
     `Unavailable` when the database is newer than they are.
     """
@@ -44,4 +44,4 @@ def upgrade(connection: Connection, where: str, stored: str | None) -> None:
             f"version knows {REVISION}); run that version, or restore an older backup."
         )
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

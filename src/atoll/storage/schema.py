@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from atoll.storage.columns import FaithfulText, JsonText
 
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = MetaData()
 
@@ -142,6 +142,8 @@ events = Table(
     _text("outcome"),
     _text("sandbox_id", nullable=True),
     _json("detail"),
+    _text("previous", nullable=True),
+    _text("hash", nullable=True),
     Index("events_of_tenant", "tenant", "seq"),
     Index("events_of_sandbox", "sandbox_id", postgresql_using="hash"),
 )
@@ -172,13 +174,15 @@ claims = Table(
     Index("claims_at", "at"),
 )
 
-# The last `seq` of the events. One row that each writer updates first puts the writers in line,
-# so that events become visible in the order of their numbers.
+# The last `seq` of the events, and in `digest` its hash. One row that each writer updates first
+# puts the writers in line, so that events become visible in the order of their numbers and there
+# is one chain of hashes, however many servers write it.
 counters = Table(
     "counters",
     metadata,
     Column("name", FaithfulText, primary_key=True),
     Column("value", BigInteger, nullable=False),
+    _text("digest", nullable=True),
 )
 
 # Alembic's own table, made by hand for a new database so that Alembic need not be imported.

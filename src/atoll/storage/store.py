@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
 
+from atoll.core.chain import Head
 from atoll.core.records import (
     Event,
     IdempotencyRecord,
@@ -121,12 +122,27 @@ class SqlStore:
         tenant: str | None = None,
         *,
         sandbox_id: str | None = None,
+        actions: Sequence[str] = (),
+        since: float | None = None,
+        until: float | None = None,
         after_seq: int = 0,
         limit: int = 100,
     ) -> Sequence[Event]:
         return await self._events.list(
-            tenant, sandbox_id=sandbox_id, after_seq=after_seq, limit=limit
+            tenant,
+            sandbox_id=sandbox_id,
+            actions=actions,
+            since=since,
+            until=until,
+            after_seq=after_seq,
+            limit=limit,
         )
+
+    async def events_head(self) -> Head:
+        return await self._events.head()
+
+    async def prune_events(self, note: Event, *, before: float, at_most: int) -> int:
+        return await self._events.prune(note, before=before, at_most=at_most)
 
     async def add_key(self, record: KeyRecord) -> None:
         await self._keys.add(record)

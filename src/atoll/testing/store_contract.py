@@ -13,6 +13,7 @@ pytest plugin of anyio.
 """
 
 from atoll.testing.store.belongings import PostMortemCases, ProcessCases, SnapshotCases
+from atoll.testing.store.chains import ChainCases
 from atoll.testing.store.durability import DurabilityCases
 from atoll.testing.store.ledgers import ClaimCases, EventCases, KeyCases
 from atoll.testing.store.listings import ListingCases
@@ -28,6 +29,7 @@ class StoreContract(
     SnapshotCases,
     PostMortemCases,
     EventCases,
+    ChainCases,
     KeyCases,
     ClaimCases,
     DurabilityCases,

@@ -75,7 +75,7 @@ class ToolList(AnswerModel):
 
 
 class EventOut(AnswerModel):
-    """One line of the audit log."""
+    """One line of the audit log. `hash` is its own, `previous` that of the event before it."""
 
     seq: int
     at: float
@@ -85,6 +85,8 @@ class EventOut(AnswerModel):
     outcome: str
     sandbox_id: str | None
     detail: dict[str, str]
+    previous: str
+    hash: str
 
 
 class EventPage(AnswerModel):

@@ -56,6 +56,7 @@ async def attach(
     here, who = front(websocket), caller(websocket)
     with here.streams.one():
         record = await here.services.processes.get(who, sandbox, pid)
+        here.services.audit.record("process.attach", who, "ok", record.sandbox_id, number=pid)
         await websocket.accept()
         terminal = Terminal(websocket, here, who, record)
         try:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query
 
-_ID = r"^[A-Za-z0-9._-]{1,128}$"
+SANDBOX = _ID = r"^[A-Za-z0-9._-]{1,128}$"
 _LABEL = r"^[^=,\s\x00]+=[^\x00]*$"
 
 SandboxRef = Annotated[str, Path(pattern=_ID, description="The id or the name of a sandbox.")]
