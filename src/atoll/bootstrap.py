@@ -68,7 +68,10 @@ def _namespace(settings: Settings) -> Backend:
         NamespaceConfig(
             data_dir=settings.data_dir,
             uid=settings.uid_base,
-            preload=settings.preload_sets,
+            preload=(
+                *settings.preload_sets,
+                *(each.preload for each in DIALECTS.values() if each.preload),
+            ),
             binds=(
                 *language_table.beside(language_table.load()),
                 *wasm_images.program(),

@@ -15,6 +15,7 @@ from atoll.testing.backend.running import Done, fresh, read, run
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("userns")]
 
+WARM = ("atoll.guest.wasm.warm",)
 REPORT = "/tmp/report.json"
 TEXT = b"""(module
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -31,11 +32,15 @@ TEXT = b"""(module
     (loop (br_if 0 (i32.ne (i32.const -1) (memory.grow (i32.const 1))))) unreachable))"""
 
 
-@pytest.fixture(scope="module")
-async def box(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Sandbox, None]:
+@pytest.fixture(scope="module", params=[(), WARM], ids=["cold", "warm"])
+async def box(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[Sandbox, None]:
+    """With the program started as any other, and forked from a zygote that holds it."""
     place = Path(tmp_path_factory.mktemp("program"))
-    async with NamespaceBackend(NamespaceConfig(place, binds=wasm.program())) as backend:
-        async with backend.open(fresh(persistent=True)) as box:
+    config = NamespaceConfig(place, binds=wasm.program(), preload=(WARM,))
+    async with NamespaceBackend(config) as backend:
+        async with backend.open(fresh(persistent=True, preload=request.param)) as box:
             await box.files.write("m.wat", TEXT)
             yield box
 

@@ -31,6 +31,7 @@ class SandboxRecord:
     base: str | None = None
     idle_timeout_s: float | None = None
     expires_at: float | None = None
+    preload: tuple[str, ...] = ()
     version: int = 1
 
 

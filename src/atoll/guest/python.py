@@ -27,6 +27,8 @@ from collections.abc import Mapping
 from importlib.machinery import BuiltinImporter, SourceFileLoader
 from typing import Any, NamedTuple
 
+# Programs of ours that a zygote may hold: the module whose `main` they are.
+HELD = {"atoll-wasm": "atoll_wasm"}
 NAMES = frozenset({"python", "python3", "/usr/bin/python3", "/usr/bin/python", "/bin/python3"})
 _COLD = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_", "LANGUAGE", "OPENSSL_")
 _KNOWN = frozenset({"PYTHONUNBUFFERED"})
@@ -50,7 +52,9 @@ _libc = ctypes.CDLL(None)
 
 
 class Call(NamedTuple):
-    """What to run: `kind` is `script`, `command` or `module`; `argv` is the whole command line.
+    """What to run: `kind` is `script`, `command`, `module` or, of ours, `held`.
+
+    `argv` is the whole command line.
 
     `source` is the code, `place` what comes first on `sys.path`, `python` the interpreter's path.
     """
@@ -66,6 +70,8 @@ class Call(NamedTuple):
 
 def recognise(argv: list[str], env: Mapping[str, str]) -> Call | None:
     """The call, or None when only a real `python3` does the same thing."""
+    if argv and HELD.get(argv[0]) in sys.modules:
+        return Call("held", HELD[argv[0]], "", "", tuple(argv[1:]), tuple(argv), sys.executable)
     if not argv or argv[0] not in NAMES or env.get("LANG", _LANG) != _LANG:
         return None
     if any(key.startswith(_COLD) and key not in _KNOWN for key in env):
@@ -153,7 +159,7 @@ def rehearse(argv: list[str], env: Mapping[str, str]) -> None:
 def main(call: Call, env: dict[str, str] | None) -> None:
     """Run the program and end the process as `python3` would; returns when that must do it."""
     code = None
-    if call.kind != "module":
+    if call.kind in {"script", "command"}:
         try:
             code = _compiled(call)
         except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError):
@@ -230,6 +236,10 @@ def _execute(call: Call, code: types.CodeType | None) -> None:
     module = sys.modules["__main__"] = types.ModuleType("__main__")
     space = module.__dict__
     space.update(__annotations__={}, __builtins__=builtins, __loader__=BuiltinImporter)
+    if call.kind == "held":
+        sys.argv[:] = call.argv
+        sys.modules[call.target].main()
+        return
     if code is None:
         sys.argv[:] = ["-m", *call.args]
         sys.path.insert(0, call.place)

@@ -24,7 +24,8 @@ class Dialect:
     `open` makes the application from what it shares with the native API and from its own options;
     what it runs beside requests ends with its block. `guards` tells from the options whether it
     checks keys of its own. `files` are its (host path, path in images) pairs, shown read-only in
-    sandboxes. `page` is the beginning of its page in the documentation.
+    sandboxes. `preload` are modules of ours that are kept imported for them. `page` is the
+    beginning of its page in the documentation.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Dialect:
     page: Callable[[], str]
     guards: Callable[[Any], bool] = lambda _: False
     files: Callable[[], Sequence[tuple[str, str]]] = tuple
+    preload: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

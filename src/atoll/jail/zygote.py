@@ -52,7 +52,10 @@ def _warm(preload: list[str]) -> None:
         except ImportError:
             continue
     for name in preload:
-        importlib.import_module(name)
+        module = importlib.import_module(name)
+        if name.startswith("atoll."):
+            # Of ours, all are imported early where sandboxes are kept; this one is wanted.
+            module.warm()
     if len(os.listdir("/proc/self/task")) != 1:
         raise RuntimeError(
             f"preloading {preload} started threads, and a process with threads cannot be forked"

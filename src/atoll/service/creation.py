@@ -67,15 +67,10 @@ class Creation:
             async with self._claims.of(caller.tenant, key):
                 return await self._create_claimed(request, caller, key)
         record = await self._planned(request, caller, new_id("sb"))
-        return await self.make(record, caller, preload=request.preload)
+        return await self.make(record, caller)
 
     async def make(
-        self,
-        record: SandboxRecord,
-        caller: Caller,
-        *,
-        preload: tuple[str, ...] = (),
-        keep: bool = False,
+        self, record: SandboxRecord, caller: Caller, *, keep: bool = False
     ) -> SandboxRecord:
         """Write down and open a planned one; with `keep` it survives cancellation."""
         async with self._counting.hold(record.tenant):
@@ -83,7 +78,7 @@ class Creation:
             await self._store.add_sandbox(record)
         self._keeper.expiries.track(record)
         try:
-            held = await self._keeper.hold(record, spec_of(record, preload))
+            held = await self._keeper.hold(record, spec_of(record))
         except AtollError:
             with anyio.CancelScope(shield=True), suppress(AtollError):
                 await turn(self._store, record, State.FAILED)
@@ -109,7 +104,7 @@ class Creation:
                 return await self._made(known, key)
         try:
             record = await self._planned(request, caller, claim.result)
-            return await self.make(record, caller, preload=request.preload, keep=True)
+            return await self.make(record, caller, keep=True)
         except AtollError:
             with anyio.CancelScope(shield=True):
                 await self._claims.free(tenant, key)
@@ -166,6 +161,7 @@ class Creation:
             base=base.id if base is not None else None,
             idle_timeout_s=request.idle_timeout_s,
             expires_at=None if request.lifetime_s is None else now + request.lifetime_s,
+            preload=request.preload,
         )
 
     async def fork_of(

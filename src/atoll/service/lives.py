@@ -47,7 +47,7 @@ async def fresh(store: Store, record: SandboxRecord) -> SandboxRecord:
     return found
 
 
-def spec_of(record: SandboxRecord, preload: tuple[str, ...] = ()) -> SandboxSpec:
+def spec_of(record: SandboxRecord) -> SandboxSpec:
     """What to open. The base counts only while it is being made: then its files are its own."""
     return SandboxSpec(
         id=record.id,
@@ -55,7 +55,7 @@ def spec_of(record: SandboxRecord, preload: tuple[str, ...] = ()) -> SandboxSpec
         limits=record.limits,
         network=record.network,
         env=record.env,
-        preload=preload,
+        preload=record.preload,
         persistent=True,
         base=record.base if record.state is State.CREATING else None,
     )

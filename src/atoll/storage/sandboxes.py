@@ -90,6 +90,7 @@ def _values(record: SandboxRecord) -> dict[str, Any]:
         "created_at": record.created_at,
         "idle_timeout_s": record.idle_timeout_s,
         "expires_at": record.expires_at,
+        "preload": list(record.preload) or None,
     }
 
 
@@ -112,6 +113,7 @@ def _record(row: Row[Any]) -> SandboxRecord:
         base=row.base,
         idle_timeout_s=row.idle_timeout_s,
         expires_at=row.expires_at,
+        preload=strings(row.preload or ()),
         version=row.version,
     )
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from atoll.storage.columns import FaithfulText, JsonText
 
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = MetaData()
 
@@ -65,6 +65,7 @@ sandboxes = Table(
     _time("last_used_at"),
     _time("idle_timeout_s", nullable=True),
     _time("expires_at", nullable=True),
+    _json("preload", nullable=True),
     UniqueConstraint("tenant", "living_name", name="sandboxes_living_name"),
     Index("sandboxes_of_tenant", "tenant", "living", "id"),
     Index("sandboxes_living", "living", "id"),

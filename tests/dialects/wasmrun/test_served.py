@@ -188,6 +188,7 @@ def test_others_may_not_reach_it_without_a_key(tmp_path: Path) -> None:
         assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
 
 
+@pytest.mark.needs("wasm")
 def test_sessions_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
     def api(server: Server) -> httpx.Client:
         return httpx.Client(base_url=f"{server.url}/wasmrun", timeout=30)
@@ -198,12 +199,14 @@ def test_sessions_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
         other = client.post("/sessions").json()["session_id"]
         client.post(f"/sessions/{session}/files", json={"path": "a", "content": "kept"})
         client.post(f"/sessions/{session}/exec", json={"command": "export A=b"})
+        assert _holds_the_engine(client, session)
         server.process.kill()
         server.process.wait(15)
     with serving(tmp_path / "data") as server, api(server) as client:
         read = client.get(f"/sessions/{session}/files", params={"path": "a"})
         assert read.json()["content"] == "kept"
         assert client.get(f"/sessions/{session}/env").json() == {"env": {"A": "b"}}
+        assert _holds_the_engine(client, session)
         big = {"path": "b", "content": "x" * (1024 * 1024 + 1)}
         answer = client.post(f"/sessions/{session}/files", json=big)
         assert "File size limit exceeded" in answer.json()["error"]
@@ -211,3 +214,10 @@ def test_sessions_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
         assert [each["session_id"] for each in listed] == [other, session]
         assert client.delete(f"/sessions/{other}").status_code == 200
         assert client.get(f"/sessions/{other}").status_code == 404
+
+
+def _holds_the_engine(client: httpx.Client, session: str) -> bool:
+    """Whether programs of a session are forked where WebAssembly's engine is imported."""
+    body = {"source": "import sys; print('wasmtime' in sys.modules)", "language": "python"}
+    said: str = client.post(f"/sessions/{session}/exec", json=body).json()["stdout"]
+    return said == "True\n"

@@ -183,7 +183,9 @@ class NamespaceBackend:
         self._open[spec.id] = None
         try:
             kept = spec.persistent or spec.base is not None
-            zygote = await self._zygote(spec.preload, kept=kept)
+            known = spec.preload in self._config.preload or not spec.persistent
+            # What the operator keeps imported may have changed since it was made.
+            zygote = await self._zygote(spec.preload if known else (), kept=kept)
             stack = await self._stack(spec) if kept else None
             async with opened(spec, zygote, self._hierarchy, stack) as sandbox:
                 self._open[spec.id] = sandbox

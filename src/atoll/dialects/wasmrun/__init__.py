@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from atoll.dialects.wasmrun.app import open_app
+from atoll.dialects.wasmrun.kept import PRELOAD
 from atoll.dialects.wasmrun.options import Options
 from atoll.dialects.wasmrun.parity import PARITY
 from atoll.dialects.wasmrun.programs import ENGINE_FILES
@@ -33,4 +34,5 @@ WASMRUN = Dialect(
     page=_page,
     guards=_guards,
     files=_files,
+    preload=PRELOAD,
 )

@@ -67,12 +67,20 @@ class Executor:
     async def run(self, session: Session, body: ExecIn) -> Outcome:
         """The result. Cancelled, it ends the program."""
         found = self.check(body)
+        before = dict(session.env)
         async with self._counted(session, body.timeout) as result:
             program = await self._prepared(session, body, found, result)
             if program is None:
                 await self._shell(session, body, result)
             else:
                 await self._whole(session, body, program, result)
+            if outcomes.is_broken(result):
+                # Only now is it worth looking whether there is a module at all.
+                try:
+                    await self._module(session, body, found)
+                except NothingThere:
+                    session.env = before
+                    raise
         return result
 
     async def stream(
@@ -81,6 +89,8 @@ class Executor:
         """None once it has begun, then pieces of stdout and stderr, then the result."""
         found = self.check(body)
         async with self._counted(session, body.timeout) as result:
+            if found.engine is Engine.WASM:
+                await self._module(session, body, found)
             program = await self._prepared(session, body, found, result)
             yield None
             if program is None:
@@ -124,8 +134,6 @@ class Executor:
         check_env(env)
         program = None
         if found.engine is Engine.WASM:
-            if await files.stat(found.entry.removeprefix(WORKSPACE)) is None:
-                raise NothingThere(f"{body.wasm_path}: No such file or directory (os error 2)")
             program = programs.module(body, found, session.limits)
         elif found.engine is not Engine.SHELL:
             await files.check({place(name): len(data) for name, data in found.files.items()})
@@ -137,6 +145,12 @@ class Executor:
                 program = await self._script(session, files, body, found)
         session.env.update(env)
         return program
+
+    async def _module(self, session: Session, body: ExecIn, found: Wanted) -> None:
+        """Make sure that there is something to execute."""
+        files = SessionFiles(self._services.files, session)
+        if await files.stat(found.entry.removeprefix(WORKSPACE)) is None:
+            raise NothingThere(f"{body.wasm_path}: No such file or directory (os error 2)")
 
     async def _script(
         self, session: Session, files: SessionFiles, body: ExecIn, found: Wanted
@@ -227,7 +241,8 @@ class Executor:
     ) -> None:
         result.stdout, result.stderr = output.text(Channel.STDOUT), output.text(Channel.STDERR)
         outcomes.ended(result, exit_, body.timeout, session.limits)
-        if program.argv[0] == "atoll-wasm" and result.error is None:
+        told_more = body.function is not None or result.code == outcomes.ABORTED
+        if program.argv[0] == "atoll-wasm" and result.error is None and told_more:
             files = SessionFiles(self._services.files, session)
             raw = await files.raw(programs.REPORT, _REPORT_BYTES)
             outcomes.reported(result, raw, body.timeout, session.limits)

@@ -15,6 +15,8 @@ from atoll.service.files import FilesOf
 
 DIALECT: Mapping[str, str] = {"dialect": "wasmrun"}
 PREFIX = "wasmrun-"
+# So that a module finds its engine imported.
+PRELOAD = ("atoll.guest.wasm.warm",)
 _LIMITS = "wasmrun.limits"
 # Beside the session's own files. Its programs can change it, as they can their variables.
 _ENV_FILE = "/home/user/.wasmrun-env.json"

@@ -11,6 +11,9 @@ from atoll.dialects.wasmrun.limits import SessionLimits
 
 ABNORMAL = -1
 SIGNALLED = 128
+# The exit status with which `atoll-wasm` says that there is more to read.
+ABORTED = 134
+_BROKEN = "Internal error: Failed to parse WASM module: "
 _Decoder = getincrementaldecoder("utf-8")
 
 
@@ -127,7 +130,12 @@ def reported(outcome: Outcome, raw: bytes, timeout_s: int, limits: SessionLimits
         "fuel": f"Instruction limit exceeded: {limits.max_fuel}",
         "memory": f"Memory limit exceeded: {limits.max_memory_mb} MB",
         "wall_time": f"Execution timed out after {timeout_s}s",
-        "invalid": f"Internal error: Failed to parse WASM module: {detail}",
+        "invalid": f"{_BROKEN}{detail}",
         "no_function": f"Internal error: Function not found: {detail}",
         "bad_argument": f"Bad request: {detail}",
     }.get(str(reason), f"Internal error: {detail or reason}")
+
+
+def is_broken(outcome: Outcome) -> bool:
+    """Whether there was no module to be executed."""
+    return outcome.error is not None and outcome.error.startswith(_BROKEN)

@@ -104,7 +104,7 @@ def python(body: ExecIn, found: Wanted) -> Program:
 
 def module(body: ExecIn, found: Wanted, limits: SessionLimits) -> Program:
     """WebAssembly, binary or text."""
-    options = ["--root", WORKSPACE, "--report", REPORT, "--wall-s", str(body.timeout)]
+    options = ["--root", WORKSPACE, "--report", REPORT, "--brief", "--wall-s", str(body.timeout)]
     if limits.max_memory_mb:
         options += ["--memory-mb", str(limits.max_memory_mb)]
     if limits.max_fuel:

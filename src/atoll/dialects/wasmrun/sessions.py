@@ -81,11 +81,13 @@ class Sessions(AsyncContextManagerMixin):
             raise TooMany(f"Maximum sessions reached: {self._max}")
         session_id = secrets.token_hex(_ID_BYTES)
         lease = self._lease_s
+        confined = self._services.backends.named("namespace") is not None
         wanted = CreateSandbox(
             name=f"{kept.PREFIX}{session_id}",
             limits=limits.sandbox(Limits(), self._most),
             labels=kept.labels(limits),
-            backend="namespace" if self._services.backends.named("namespace") else None,
+            backend="namespace" if confined else None,
+            preload=kept.PRELOAD if confined else (),
             lifetime_s=lease,
         )
         self._making += 1

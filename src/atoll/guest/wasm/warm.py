@@ -1,7 +1,6 @@
-"""What the zygote of the wasm backend imports, so that its forks need not.
+"""What a zygote that runs WebAssembly imports, so that its forks need not.
 
-Programs reach it as `atoll_wasm`, since everything named `atoll…` is hidden from them. Elsewhere,
-where every module of ours is imported early, it does nothing.
+Programs reach it as `atoll_wasm`, since everything named `atoll…` is hidden from them.
 """
 
 import os
@@ -10,16 +9,14 @@ import sys
 from atoll.guest.wasm import engine, program
 
 LIBRARY = "/opt/atoll/lib"
-CODE = "/opt/atoll/wasm"
 
 
-def _warm() -> None:
+def warm() -> None:
+    """Import the engine and make what all modules share, where the image has it."""
+    if not os.path.isdir(f"{LIBRARY}/wasmtime"):
+        return
     sys.path.append(LIBRARY)
     engine.linker(fuel=False)
     engine.trifle()
     sys.path.remove(LIBRARY)
     sys.modules["atoll_wasm"] = program
-
-
-if os.path.isdir(CODE):
-    _warm()

@@ -87,6 +87,7 @@ def full_sandbox(number: int) -> SandboxRecord:
         env={"Z": "1", "A": "two words", "EMPTY": ""},
         labels={"team": "blue", "a/b": "c=d"},
         base="snap_1",
+        preload=("numpy", "pandas"),
         idle_timeout_s=0.5,
         expires_at=1_800_000_000.25,
         version=3,
