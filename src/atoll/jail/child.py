@@ -75,7 +75,7 @@ def become_program(request: Request, fds: list[int], final: bytes, cover: mounts
         socket.send_fds(sock, [b"%d" % os.getpid()], masters)
         for fd in masters:
             os.close(fd)
-        if request.get("standby"):
+        if request.get("rehearse"):
             start.rehearse()
         received = message.receive(sock)
         if received is not None:

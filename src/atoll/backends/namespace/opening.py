@@ -45,30 +45,27 @@ async def opened(
 async def _spawned(
     spec: SandboxSpec, zygote: Zygote, group: Group, hierarchy: Hierarchy, stack: Stack | None
 ) -> NamespaceSandbox:
-    """Fresh ones get a program that waits already; kept ones fork when something is asked for."""
+    """A program waits in it already: for long in fresh ones, for a moment in kept ones."""
     limits = _limits(spec, hierarchy)
-    standby, theirs, start = None, list[int](), None
-    if stack is None:
-        number, report = zygote.expect()
-        standby, theirs = waiting(number, report, tty=False)
-        start = {
-            "op": "start",
-            "id": spec.id,
-            "n": number,
-            "first": True,
-            "standby": True,
-            **limits,
-        }
+    number, report = zygote.expect()
+    standby, theirs = waiting(number, report, tty=False)
+    start = {
+        "op": "start",
+        "id": spec.id,
+        "n": number,
+        "first": True,
+        "rehearse": stack is None,
+        **limits,
+    }
     try:
         # Shielded: a cancelled request would leave a sandbox whose pidfd nobody received.
         made = Made(-1, -1)
         with group.entries() as groups, anyio.CancelScope(shield=True):
             request = {**_request(spec, stack), "start": start}
-            made = await zygote.make(request, (*theirs, *groups) if theirs else ())
+            made = await zygote.make(request, (*theirs, *groups))
     except BaseException:
-        if standby is not None:
-            standby.close()
-            zygote.forget(standby.number)
+        standby.close()
+        zygote.forget(number)
         raise
     finally:
         for fd in theirs:

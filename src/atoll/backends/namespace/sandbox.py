@@ -22,13 +22,15 @@ from atoll.wire.message import Header
 
 START_S = 10.0
 DIE_S = 10.0
+STANDBY_S = 2.0
 
 
 class NamespaceSandbox:
     """Implements `core.ports.Sandbox`, `Ended` and `Watches`. Closed by whoever opened it.
 
-    `limits` is what every program's start carries. `memory_poll_bytes` is not 0 where no cgroup
-    bounds memory and a worker inside must watch it.
+    `limits` is what every program's start carries; `standby` waits to become the first program,
+    in a kept sandbox not for long. `memory_poll_bytes` is not 0 where no cgroup bounds memory and
+    a worker inside must watch it.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class NamespaceSandbox:
         group: Group,
         limits: Header,
         memory_poll_bytes: int,
-        standby: Waiting | None,
+        standby: Waiting,
     ) -> None:
         self.spec = spec
         self.group = group
@@ -47,19 +49,22 @@ class NamespaceSandbox:
         self._made = made
         self._limits = limits
         self._memory_poll_bytes = memory_poll_bytes
-        self._standby = standby
+        self._standby: Waiting | None = standby
+        self._mounted = False
+        self._mounting = anyio.Lock()
         self._loop = asyncio.get_running_loop()
         self._processes: dict[int, JailedProcess] = {}
-        self._numbers = {standby.number} if standby is not None else set[int]()
+        self._numbers = {standby.number}
         self._seen = (0, 0)
-        self._mounted = standby is not None
-        self._mounting = anyio.Lock()
         self._worked = False
         self._memory_watch: socket.socket | None = None
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._ending = ExitReason.UNKNOWN
         self._files = JailedFiles(self)
         self._loop.add_reader(made.pidfd, self._died, "crash")
+        self._patience: asyncio.TimerHandle | None = None
+        if spec.persistent:
+            self._patience = self._loop.call_later(STANDBY_S, self._spare)
 
     @property
     def id(self) -> str:
@@ -110,21 +115,36 @@ class NamespaceSandbox:
 
     async def _confined(self, spec: ProcessSpec) -> tuple[Waiting, int]:
         """A process that waits to become that program, and its pid. The first one mounts /proc."""
-        one = self._standby
-        if one is not None:
-            self._standby = None
-            pid = await self._pid(one)
-            if spec.tty is None:
-                return one, pid
-            one.close()
-        if self._mounted:
-            one = self._fork(spec, first=False)
-            return one, await self._pid(one)
-        async with self._mounting:
-            one = self._fork(spec, first=not self._mounted)
-            pid = await self._pid(one)
-            self._mounted = True
+        if not self._mounted:
+            async with self._mounting:
+                if not self._mounted:
+                    return await self._first(spec)
+        one = self._fork(spec, first=False)
+        return one, await self._pid(one)
+
+    async def _first(self, spec: ProcessSpec) -> tuple[Waiting, int]:
+        standby, self._standby = self._standby, None
+        one = standby or self._fork(spec, first=True)
+        pid = await self._pid(one)
+        self._mounted = True
+        if standby is None or spec.tty is None:
             return one, pid
+        standby.close()
+        one = self._fork(spec, first=False)
+        return one, await self._pid(one)
+
+    def _spare(self) -> None:
+        """Let go of the program that waits in a kept sandbox, once it has mounted /proc."""
+        one = self._standby
+        if one is None:
+            return
+        if not _readable(one.sock.fileno()):
+            self._patience = self._loop.call_later(STANDBY_S, self._spare)
+            return
+        self._standby, self._mounted = None, True
+        one.close()
+        self._numbers.discard(one.number)
+        self._zygote.forget(one.number)
 
     async def _pid(self, one: Waiting) -> int:
         try:
@@ -270,6 +290,8 @@ class NamespaceSandbox:
             with contextlib.suppress(BackendFault):
                 self._zygote.tell({"op": "end", "id": self.id}, ())
         self._end_memory_watch()
+        if self._patience is not None:
+            self._patience.cancel()
         with anyio.move_on_after(DIE_S):
             await self.ended()
         self._died("closed")

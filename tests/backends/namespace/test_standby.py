@@ -1,0 +1,87 @@
+"""A kept sandbox has a program that waits when it is opened, and none when it is idle."""
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
+from atoll.backends.namespace.sandbox import STANDBY_S
+from atoll.core.model import ProcessSpec, SandboxSpec, TtySize
+from atoll.core.ports import Sandbox
+from atoll.testing.backend.running import program, run, script
+
+pytestmark = [pytest.mark.anyio, pytest.mark.needs("userns")]
+KEPT = SandboxSpec(id="kept", persistent=True)
+PIDS = script("set -- /proc/[0-9]*; echo $#")
+NAME = program("cat", "/proc/self/comm")
+
+
+@pytest.fixture(scope="module")
+async def backend(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncGenerator[NamespaceBackend, None]:
+    place = Path(tmp_path_factory.mktemp("standby"))
+    async with NamespaceBackend(NamespaceConfig(place)) as backend:
+        yield backend
+
+
+def forks() -> int:
+    """Processes beneath this one."""
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                text = Path(f"/proc/{name}/stat").read_text()
+            except OSError:
+                continue
+            parents[int(name)] = int(text.rpartition(")")[2].split()[1])
+    mine, grown = {os.getpid()}, True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in mine} - mine
+        mine |= more
+        grown = bool(more)
+    return len(mine)
+
+
+async def until(fits: Callable[[int], bool]) -> None:
+    with anyio.fail_after(60):
+        while not fits(await to_thread.run_sync(forks)):
+            await anyio.sleep(STANDBY_S / 50)  # waits on purpose: for processes to come and go
+
+
+async def said(box: Sandbox, spec: ProcessSpec) -> str:
+    return (await run(box, spec)).stdout.decode()
+
+
+async def test_it_is_gone_when_nobody_needed_it(backend: NamespaceBackend) -> None:
+    async with backend.open(SandboxSpec(id="first", persistent=True)) as box:
+        await run(box, PIDS)
+    before = await to_thread.run_sync(forks)
+    async with backend.open(KEPT) as box:
+        await until(lambda count: count == before + 2)
+        await until(lambda count: count == before + 1)  # only the sandbox's own first process
+        assert await said(box, PIDS) == "1\n"
+
+
+async def test_programs_at_once_all_find_proc(backend: NamespaceBackend) -> None:
+    async with backend.open(KEPT) as box:
+        told: list[str] = []
+
+        async def tell() -> None:
+            told.append(await said(box, NAME))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(tell)
+        assert told == ["cat\n"] * 4
+
+
+async def test_a_terminal_comes_first(backend: NamespaceBackend) -> None:
+    async with backend.open(KEPT) as box:
+        first = ProcessSpec(argv=("tty",), tty=TtySize())
+        assert "/dev/pts/" in await said(box, first)
+        assert await said(box, NAME) == "cat\n"
