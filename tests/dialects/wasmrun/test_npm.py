@@ -94,6 +94,79 @@ async def test_they_are_nested(registry: Registry, session: Session) -> None:
     ]
 
 
+HAS = "const has = (n) => { try { return require(n) } catch (e) { return e.code } };"
+
+
+@pytest.mark.parity("npm.optional")
+async def test_what_is_optional_may_be_missing(registry: Registry, session: Session) -> None:
+    registry.add("good", "1.0.0", "module.exports = 'good'")
+    registry.add("built", "1.0.0", files={"x.node": b"\x7fELF"})
+    registry.add("needs-built", "1.0.0", "module.exports = 'never'", dependencies={"nil": "1"})
+    registry.add("darwin", "1.0.0", "module.exports = 'no'", os=["darwin"])
+    registry.add("machine", "1.0.0", "module.exports = 'no'", os=["linux"], cpu=["x64", "arm64"])
+    wanted = dict.fromkeys(("good", "built", "needs-built", "darwin", "machine", "nil"), "1")
+    # Older npm writes optional ones into both tables.
+    registry.add("top", "1.0.0", f"{HAS} module.exports = {list(wanted)}.map(has)",
+                 dependencies={"good": "1", "nil": "1"},
+                 optionalDependencies={**wanted, "odd": "git+ssh://x/y"})  # fmt: skip
+    found = await session.exec(
+        source="console.log(require('top').join())", dependencies={"top": "1"}
+    )
+    missing = ",MODULE_NOT_FOUND" * 5
+    assert found["stdout"] == f"good{missing}\n", found
+    assert sorted(found["lockfile"]) == ["node_modules/top", "node_modules/top/node_modules/good"]
+    assert found["lockfile"]["node_modules/top/node_modules/good"]["optional"] is True
+    again = await session.exec(source="1", lockfile=found["lockfile"])
+    assert again["lockfile"] == found["lockfile"]
+    for name, text in (("darwin", "is for other machines"), ("needs-built", "not found: 'nil'")):
+        assert text in (await session.exec(400, source="1", dependencies={name: "1"}))["error"]
+
+
+@pytest.mark.parity("npm.optional")
+async def test_an_optional_archive_that_was_changed_is_no_less_refused(
+    registry: Registry, session: Session
+) -> None:
+    registry.add("top", "1.0.0", optionalDependencies={"a": "1.9.0"})
+    registry.archives["/a/-/a-1.9.0.tgz"] += b"\0"
+    found = await session.exec(400, source="1", dependencies={"top": "1"})
+    assert found["error"] == "Bad request: Integrity check failed for 'a' 1.9.0"
+    del registry.archives["/a/-/a-1.9.0.tgz"]
+    found = await session.exec(source="1", dependencies={"top": "1"})
+    assert sorted(found["lockfile"]) == ["node_modules/top"]
+
+
+@pytest.mark.parity("npm.peers")
+async def test_peers_are_put_beside(registry: Registry, session: Session) -> None:
+    see = f"{HAS} exports.a = has('a'); exports.d = has('d')"
+    registry.add("plugin", "1.0.0", see, peerDependencies={"a": "2", "d": "1"},
+                 peerDependenciesMeta={"d": {"optional": True}})  # fmt: skip
+    registry.add("d", "1.0.0", "module.exports = 'd'")
+    source = "const p = require('plugin'); console.log(p.a, p.d, require('a'))"
+    alone = await session.exec(source=source, dependencies={"plugin": "1"})
+    assert alone["stdout"] == "a2.0.0 MODULE_NOT_FOUND a2.0.0\n"
+    assert sorted(alone["lockfile"]) == ["node_modules/a", "node_modules/plugin"]
+    # What is there already is the one, as with npm 2.
+    beside = await session.exec(source=source, dependencies={"plugin": "1", "a": "1", "d": "1"})
+    assert beside["stdout"] == "a1.2.3 d a1.2.3\n"
+    registry.add("host", "1.0.0", "exports.p = require('plugin')", dependencies={"plugin": "1"})
+    above = await session.exec(source="1", dependencies={"host": "1", "a": "1"})
+    assert sorted(above["lockfile"]) == [
+        "node_modules/a", "node_modules/host", "node_modules/host/node_modules/plugin",
+    ]  # fmt: skip
+
+
+async def test_what_an_archive_brings_along_is_not_fetched(
+    registry: Registry, session: Session
+) -> None:
+    registry.add("bundle", "1.0.0", "module.exports = require('inner')",
+                 dependencies={"inner": "1"}, bundleDependencies=["inner"],
+                 files={"node_modules/inner/index.js": "module.exports = 'brought'"})  # fmt: skip
+    found = await session.exec(
+        source="console.log(require('bundle'))", dependencies={"bundle": "1"}
+    )
+    assert found["stdout"] == "brought\n"
+
+
 @pytest.mark.parity("npm.lockfile")
 async def test_a_lockfile_is_replayed_offline(registry: Registry, spoken: Spoken) -> None:
     first = await (await spoken.session()).exec(source=PRINT, dependencies={"a": "^1"})
@@ -198,6 +271,11 @@ async def test_package_json(registry: Registry, session: Session) -> None:
         source=source, install_package_json=True, install_dev_dependencies=True
     )
     assert both["stdout"] == "a1.2.3 dev\n"
+    optional = '{"dependencies": {"a": "^1"}, "optionalDependencies": {"a": "2", "none": "1"}}'
+    await session.write("package.json", optional)
+    assert (await session.exec(source=source, install_package_json=True))["stdout"] == (
+        "a2.0.0 dev\n"
+    )
     await session.write("package.json", '{"dependencies": {"a": 1}}')
     assert (await session.exec(400, source=source, install_package_json=True))["code"] == 400
 
@@ -258,7 +336,22 @@ async def test_hostile_documents(registry: Registry, session: Session) -> None:
     assert "deep" in endless["error"]
 
 
-async def test_without_a_registry_it_says_so(tmp_path: Path) -> None:
+async def test_without_a_registry_it_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("atoll.dialects.wasmrun.npm.registry._CONFIGURED", ())
+    async with speaking_wasmrun(tmp_path) as spoken:
+        session = await spoken.session()
+        found = await session.exec(400, source="1", dependencies={"a": "1"})
+        assert found["error"].startswith("Bad request: npm packages cannot be fetched: ")
+        assert "wasmrun.npm_registry=URL" in found["error"]
+        assert (await session.read("_run_.js")).status_code == 404
+        assert (await session.exec(source="console.log(1)", lockfile={}))["stdout"] == "1\n"
+
+
+async def test_a_registry_that_is_not_there(tmp_path: Path) -> None:
     async with speaking_wasmrun(tmp_path, npm_registry="http://127.0.0.1:9") as spoken:
         session = await spoken.session()
         found = await session.exec(500, source="1", dependencies={"a": "1"})

@@ -50,6 +50,7 @@ class Locked(Body):
     version: Annotated[str, Field(max_length=256)]
     resolved: Annotated[str, Field(max_length=2048)]
     integrity: Annotated[str, Field(max_length=1024)]
+    optional: bool = False
 
 
 class ExecIn(Body):

@@ -13,7 +13,7 @@ import zlib
 from typing import IO, Any, cast
 
 from atoll.dialects.wasmrun.errors import BadRequest
-from atoll.dialects.wasmrun.npm.resolve import native
+from atoll.dialects.wasmrun.npm.choose import native
 
 MOST_FILES = 50_000
 _BUILDS = re.compile(r"\b(node-gyp|node-pre-gyp|prebuild-install|prebuildify|cmake-js|neon)\b")

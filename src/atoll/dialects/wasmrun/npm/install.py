@@ -1,6 +1,5 @@
 """Installs packages into a session: the tree, the archives, the files."""
 
-import json
 import tarfile
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
@@ -13,11 +12,12 @@ import httpx
 from anyio import to_thread
 
 from atoll.core.model import MIB
-from atoll.dialects.wasmrun.errors import BadRequest, NothingThere, WasmrunError
+from atoll.dialects.wasmrun.errors import BadRequest, WasmrunError
 from atoll.dialects.wasmrun.files import SessionFiles
+from atoll.dialects.wasmrun.npm import manifest
 from atoll.dialects.wasmrun.npm.archives import digest_of, matches, repack
 from atoll.dialects.wasmrun.npm.cache import Cache
-from atoll.dialects.wasmrun.npm.names import Asked, asked_all, check_path
+from atoll.dialects.wasmrun.npm.names import Asked, Unfit, asked_all, check_path
 from atoll.dialects.wasmrun.npm.registry import Registry
 from atoll.dialects.wasmrun.npm.resolve import MOST_PACKAGES, resolve
 from atoll.dialects.wasmrun.options import Options
@@ -57,62 +57,34 @@ class Installer:
 
     async def install(self, files: SessionFiles, body: ExecIn) -> Mapping[str, Any]:
         """Install it; the lockfile."""
-        wanted = asked_all({**await self._manifest(files, body), **(body.dependencies or {})})
-        locked = body.lockfile or {}
+        wanted = await manifest.wanted(files, body)
+        locked: Mapping[str, Locked] = body.lockfile or {}
         try:
             with anyio.fail_after(INSTALL_S):
                 if not (locked and _covers(locked, wanted)):
-                    locked = await self._resolved(wanted)
-                shown = {path: locked[path].model_dump() for path in sorted(locked)}
-                if shown and not await _is_there(files, shown):
+                    locked = await resolve(wanted, self._registry)
+                if locked and not await _is_there(files, _shown(locked)):
                     async with self._placing:
-                        await self._place(files, locked)
-                    files.session.installed = shown
+                        locked = await self._place(files, locked)
+                    files.session.installed = _shown(locked)
         except BaseExceptionGroup as group:
             raise _first(group) from None
         except TimeoutError:
             raise WasmrunError(500, "Internal error: npm: it has taken too long") from None
-        return shown
+        return _shown(locked)
 
-    async def _manifest(self, files: SessionFiles, body: ExecIn) -> dict[str, str]:
-        """What package.json depends on."""
-        if not body.install_package_json:
-            return {}
-        text = (body.files or {}).get("package.json")
-        try:
-            raw = await files.read("/package.json") if text is None else text.encode()
-            parsed = json.loads(raw)
-        except NothingThere:
-            raise BadRequest("There is no package.json to install from") from None
-        except (ValueError, RecursionError):
-            raise BadRequest("package.json is no JSON") from None
-        found: dict[str, str] = {}
-        sections = ["dependencies", *(["devDependencies"] if body.install_dev_dependencies else [])]
-        for section in sections:
-            part = _table(_table(parsed).get(section, {}))
-            for name, value in part.items():
-                if not isinstance(value, str):
-                    raise BadRequest(f"Invalid version range for '{name}'")
-                found[name] = value
-        return found
-
-    async def _resolved(self, wanted: list[Asked]) -> dict[str, Locked]:
-        tree = await resolve(wanted, self._registry)
-        return {
-            path: Locked(version=each.version, resolved=each.resolved, integrity=each.integrity)
-            for path, each in tree.items()
-        }
-
-    async def _place(self, files: SessionFiles, locked: Mapping[str, Locked]) -> None:
+    async def _place(self, files: SessionFiles, locked: Mapping[str, Locked]) -> dict[str, Locked]:
+        """Put them there; those that are."""
         archives = await self._archives(locked)
         room = files.session.limits.disk_bytes
         free = _UNBOUNDED if room is None else max(0, room - await files.used_bytes())
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
-            tops = await to_thread.run_sync(_packed, locked, archives, spool, free)
-            for top in tops:
+            kept = await to_thread.run_sync(_packed, locked, archives, spool, free)
+            for top in sorted(path for path in kept if path.count("node_modules/") == 1):
                 if await files.stat(f"/{top}") is not None:
                     await files.remove(f"/{top}")
             await files.unpack(_pieces(spool))
+        return kept
 
     async def _archives(self, locked: Mapping[str, Locked]) -> dict[str, bytes]:
         """The archives by integrity, from the cache or the registry."""
@@ -127,7 +99,12 @@ class Installer:
                 data = await self._cache.get(digest)
                 if data is None:
                     package = path.rpartition("node_modules/")[2]
-                    data = await self._registry.archive(package, entry.resolved)
+                    try:
+                        data = await self._registry.archive(package, entry.resolved)
+                    except Unfit:
+                        if entry.optional:
+                            return
+                        raise
                     if not await to_thread.run_sync(matches, data, digest):
                         raise BadRequest(f"Integrity check failed for '{package}' {entry.version}")
                     await self._cache.put(digest, data)
@@ -136,7 +113,9 @@ class Installer:
                     raise BadRequest(f"The packages are over {_ARCHIVES_BYTES} bytes together")
                 found[entry.integrity] = data
 
-        wanted = {entry.integrity: (path, entry) for path, entry in locked.items()}
+        # What several are made of is as much needed as the most needed of them.
+        by_need = sorted(locked.items(), key=lambda each: not each[1].optional)
+        wanted = {entry.integrity: (path, entry) for path, entry in by_need}
         async with anyio.create_task_group() as group:
             for path, entry in wanted.values():
                 group.start_soon(one, path, entry)
@@ -152,19 +131,19 @@ async def installer(options: Options, data_dir: Path) -> AsyncGenerator[Installe
         yield Installer(registry, cache)
 
 
-def _table(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise BadRequest("package.json: an object is expected")
-    return cast("dict[str, Any]", value)
+def _shown(locked: Mapping[str, Locked]) -> dict[str, Any]:
+    return {path: locked[path].model_dump(exclude_defaults=True) for path in sorted(locked)}
 
 
 def _covers(locked: Mapping[str, Locked], wanted: list[Asked]) -> bool:
     """Whether a lockfile has what is asked for; it is replayed then, without the registry."""
-    return all(
-        (entry := locked.get(f"node_modules/{each.name}")) is not None
-        and (each.tag or each.takes(entry.version))
-        for each in wanted
-    )
+    for each in wanted:
+        entry = locked.get(f"node_modules/{each.name}")
+        if entry is None and not each.optional:
+            return False
+        if entry is not None and not each.tag and not each.takes(entry.version):
+            return False
+    return True
 
 
 async def _is_there(files: SessionFiles, shown: Mapping[str, Any]) -> bool:
@@ -176,14 +155,33 @@ async def _is_there(files: SessionFiles, shown: Mapping[str, Any]) -> bool:
 
 def _packed(
     locked: Mapping[str, Locked], archives: Mapping[str, bytes], spool: IO[bytes], free: int
-) -> list[str]:
-    """Write all packages as one archive; the directories that they replace."""
+) -> dict[str, Locked]:
+    """Write all packages as one archive; those that are in it."""
+    kept: dict[str, Locked] = {}
+    left_out: tuple[str, ...] = ()
     with tarfile.open(fileobj=spool, mode="w", format=tarfile.PAX_FORMAT) as out:
         for path in sorted(locked):
-            name = path.rpartition("node_modules/")[2]
-            free -= repack(name, archives[locked[path].integrity], path, out, free)
+            if path.startswith(left_out):
+                continue
+            entry, name = locked[path], path.rpartition("node_modules/")[2]
+            data = archives.get(entry.integrity)
+            if data is None or (entry.optional and not _is_fit(name, data, free)):
+                left_out += (f"{path}/",)
+                continue
+            free -= repack(name, data, path, out, free)
+            kept[path] = entry
     spool.seek(0)
-    return sorted(path for path in locked if path.count("node_modules/") == 1)
+    return kept
+
+
+def _is_fit(name: str, data: bytes, free: int) -> bool:
+    """Whether an archive holds nothing that is refused; for what one may do without."""
+    with tempfile.TemporaryFile() as nowhere, tarfile.open(fileobj=nowhere, mode="w") as out:
+        try:
+            repack(name, data, "x", out, free)
+        except Unfit:
+            return False
+    return True
 
 
 async def _pieces(spool: IO[bytes]) -> AsyncGenerator[bytes, None]:

@@ -1,8 +1,8 @@
 """Names, ranges and install paths of packages: what may be asked for."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import nodesemver
 
@@ -16,6 +16,10 @@ _TAG = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _FORBIDDEN = frozenset({"node_modules", "favicon.ico"})
 
 
+class Unfit(BadRequest):
+    """There is no such package or version, or it is of no use here. What is optional may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A package to install as `name`. `package` differs for an alias; `tag` is a dist-tag."""
@@ -24,6 +28,11 @@ class Asked:
     package: str
     range: str
     tag: bool
+    optional: bool = False
+
+    def made_optional(self) -> "Asked":
+        """The same, but one may do without."""
+        return replace(self, optional=True)
 
     def takes(self, version: str) -> bool:
         """Whether a version will do."""
@@ -39,7 +48,7 @@ def is_name(text: str) -> bool:
     )
 
 
-def asked(name: str, wanted: str) -> Asked:
+def asked(name: str, wanted: str, *, optional: bool = False) -> Asked:
     """What a dependency asks for. `BadRequest` names it where it is none."""
     if not is_name(name):
         raise BadRequest(f"Invalid package name: '{name[:LONGEST_NAME]}'")
@@ -53,17 +62,19 @@ def asked(name: str, wanted: str) -> Asked:
     if len(text) > LONGEST_RANGE or "\0" in text:
         raise BadRequest(f"Invalid version range for '{name}'")
     if is_range(text):
-        return Asked(name, package, text, tag=False)
+        return Asked(name, package, text, tag=False, optional=optional)
     if _TAG.fullmatch(text):
-        return Asked(name, package, text, tag=True)
+        return Asked(name, package, text, tag=True, optional=optional)
     raise BadRequest(f"Invalid version range for '{name}': '{text}'")
 
 
-def asked_all(dependencies: Mapping[str, str]) -> list[Asked]:
+def asked_all(dependencies: Mapping[str, str], optional: Collection[str] = ()) -> list[Asked]:
     """The same for all, by name."""
     if len(dependencies) > MOST:
         raise BadRequest(f"dependencies may have at most {MOST} packages")
-    return [asked(name, dependencies[name]) for name in sorted(dependencies)]
+    return [
+        asked(name, dependencies[name], optional=name in optional) for name in sorted(dependencies)
+    ]
 
 
 def is_range(text: str) -> bool:

@@ -11,12 +11,17 @@ import httpx
 
 from atoll.core.model import MIB
 from atoll.dialects.wasmrun.errors import BadRequest, WasmrunError
-from atoll.dialects.wasmrun.npm.names import is_name
+from atoll.dialects.wasmrun.npm.names import Unfit, is_name
 from atoll.settings import npm_registry
 
 DOCUMENT_BYTES = 64 * MIB
 ARCHIVE_BYTES = 128 * MIB
 TIMEOUT_S = 60.0
+UNCONFIGURED = (
+    "npm packages cannot be fetched: this server has no npm registry; its operator can name one "
+    "with the option npm_registry (--dialect-option wasmrun.npm_registry=URL), the variable "
+    "NPM_CONFIG_REGISTRY, or registry= in ~/.npmrc"
+)
 _ABBREVIATED = "application/vnd.npm.install-v1+json"
 _CONFIGURED = (Path("~/.npmrc"), Path("/etc/npmrc"), Path("/usr/etc/npmrc"))
 
@@ -57,9 +62,7 @@ class Registry:
     async def _base(self) -> str:
         address = self._address or await anyio.to_thread.run_sync(_configured)
         if not address:
-            raise _unusable(
-                "none is configured; set the option npm_registry, or registry= in ~/.npmrc"
-            )
+            raise BadRequest(UNCONFIGURED)
         self._address = address
         return f"{address.rstrip('/')}/"
 
@@ -68,7 +71,7 @@ class Registry:
             with anyio.fail_after(TIMEOUT_S):
                 async with self._client.stream("GET", url, headers=dict(headers)) as answer:
                     if answer.status_code in {404, 405}:
-                        raise BadRequest(f"Package not found: '{package}'")
+                        raise Unfit(f"Package not found: '{package}'")
                     if answer.status_code != 200:  # noqa: PLR2004
                         raise _unusable(f"it answers {answer.status_code} about {package}")
                     data = bytearray()
