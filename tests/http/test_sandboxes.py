@@ -68,6 +68,17 @@ async def test_idempotency_key(web: Web) -> None:
     assert (other.status_code, other.json()["field"]) == (422, "Idempotency-Key")
 
 
+@pytest.mark.parametrize("what", ["fork", "snapshots"])
+async def test_copies_take_a_key_too(web: Web, what: str) -> None:
+    path = f"/v1/sandboxes/{(await _make(web))['id']}/{what}"
+    key = {"Idempotency-Key": "k1"}
+    first = await web.client.post(path, json={"name": "a"}, headers=key)
+    again = await web.client.post(path, json={"name": "a"}, headers=key)
+    assert (first.status_code, first.json()["id"]) == (201, again.json()["id"])
+    other = await web.client.post(path, json={"name": "b"}, headers=key)
+    assert (other.status_code, other.json()["field"]) == (422, "Idempotency-Key")
+
+
 async def test_pages_labels_and_states(web: Web) -> None:
     ids = [(await _make(web, labels={"n": str(n % 2)}))["id"] for n in range(5)]
     await web.client.post(f"/v1/sandboxes/{ids[0]}/stop")

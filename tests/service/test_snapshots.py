@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from atoll.backends.fake import FakeBackend
-from atoll.core.errors import BackendFault, Conflict, NotFound, Unsupported
+from atoll.core.errors import BackendFault, Conflict, InvalidRequest, NotFound, Unsupported
 from atoll.core.states import State
 from tests.service.island import ALICE, BOB, Island, Script, argv, island
 
@@ -99,3 +99,35 @@ async def test_a_backend_without_snapshots_says_so(tmp_path: Path) -> None:
         with pytest.raises(Unsupported):
             await world.snapshots.take(ALICE, made.id)
         assert await world.state(made.id) is State.RUNNING
+
+
+async def test_the_same_key_makes_one_fork_and_one_snapshot(tmp_path: Path) -> None:
+    async with island(tmp_path) as world:
+        made = await world.create()
+        fork = await world.sandboxes.fork(ALICE, made.id, name="two", idempotency_key="k1")
+        again = await world.sandboxes.fork(ALICE, made.id, name="two", idempotency_key="k1")
+        assert again.id == fork.id
+        taken = await world.snapshots.take(ALICE, made.id, name="s", idempotency_key="k2")
+        assert await world.snapshots.take(ALICE, made.id, name="s", idempotency_key="k2") == taken
+        assert len(await world.snapshots.list(ALICE)) == 1
+        with pytest.raises(InvalidRequest) as wrong:
+            await world.snapshots.take(ALICE, made.id, name="other", idempotency_key="k2")
+        assert wrong.value.field == "Idempotency-Key"
+        other = await world.sandboxes.fork(ALICE, made.id, idempotency_key="k3")
+        assert other.id != fork.id
+        await world.check()
+
+
+async def test_a_fork_that_failed_frees_its_key(tmp_path: Path) -> None:
+    async with island(tmp_path) as world:
+        made = await world.create()
+        world.backend.faults.fail("open", BackendFault("no"))
+        with pytest.raises(BackendFault):
+            await world.sandboxes.fork(ALICE, made.id, idempotency_key="k")
+        fork = await world.sandboxes.fork(ALICE, made.id, idempotency_key="k")
+        assert fork.state is State.RUNNING
+        await world.snapshots.drop(ALICE, (await world.snapshots.take(ALICE, fork.id)).id)
+        gone = await world.snapshots.take(ALICE, made.id, idempotency_key="s")
+        await world.snapshots.drop(ALICE, gone.id)
+        assert (await world.snapshots.take(ALICE, made.id, idempotency_key="s")).id != gone.id
+        await world.check()

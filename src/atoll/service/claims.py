@@ -2,19 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
-from atoll.core.errors import InvalidRequest
+import anyio
+
+from atoll.core.errors import AtollError, InvalidRequest
 from atoll.core.records import IdempotencyRecord
 from atoll.core.store import Store
 from atoll.service.clock import Clock
+from atoll.service.ids import new_id
 from atoll.service.locks import Locks
 from atoll.service.requests import CreateSandbox
 
 MAX_KEY_CHARS = 256
 FIELD = "Idempotency-Key"
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -56,12 +61,59 @@ class Claims:
             )
         return Claim(before.result, first=False)
 
+    async def once(
+        self,
+        claimed: "Create",
+        make: Callable[[str], Awaitable[T]],
+        find: Callable[[str], Awaitable[T | None]],
+    ) -> T:
+        """Make it under a new id, or find what an earlier request with that key has made.
+
+        A claim that leads to nothing is of a server that was killed, or of a client that left: the
+        id is given up and another one made.
+        """
+        tenant, key, prefix = claimed.tenant, claimed.key, claimed.prefix
+        if key is None:
+            return await make(new_id(prefix))
+        async with self.of(tenant, key):
+            claim = await self.make(tenant, key, claimed.digest, new_id(prefix))
+            if not claim.first:
+                known = await find(claim.result)
+                if known is not None:
+                    return known
+                await self.free(tenant, key)
+                claim = await self.make(tenant, key, claimed.digest, new_id(prefix))
+            try:
+                return await make(claim.result)
+            except AtollError:
+                with anyio.CancelScope(shield=True):
+                    await self.free(tenant, key)
+                raise
+
     async def free(self, tenant: str, key: str) -> None:
         """The create has failed; the key may be used again."""
         await self._store.unclaim(tenant, key)
 
 
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A create that may be repeated with the same `key`; `digest` tells a repetition from another.
+
+    `prefix` is that of the ids that it makes. Without a key it is made each time.
+    """
+
+    tenant: str
+    key: str | None
+    digest: str
+    prefix: str
+
+
 def digest_of(request: CreateSandbox) -> str:
     """Equal for equal requests."""
-    text = json.dumps(asdict(request), sort_keys=True, default=str)
+    return digest(**asdict(request))
+
+
+def digest(**fields: object) -> str:
+    """The same for what has no class of its own."""
+    text = json.dumps(fields, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -170,6 +170,7 @@ class Creation:
         snapshot_id: str,
         caller: Caller,
         *,
+        sandbox_id: str,
         name: str | None,
         labels: Mapping[str, str] | None,
     ) -> SandboxRecord:
@@ -179,7 +180,7 @@ class Creation:
         lease = None if record.expires_at is None else record.expires_at - record.created_at
         fork = replace(
             record,
-            id=new_id("sb"),
+            id=sandbox_id,
             name=name,
             labels=dict(record.labels if labels is None else labels),
             state=State.CREATING,

@@ -15,6 +15,7 @@ from atoll.service.audit import Audit
 from atoll.service.backends import Backends
 from atoll.service.caller import Caller
 from atoll.service.checks import check_change, check_labels, check_name
+from atoll.service.claims import Claims, Create, digest
 from atoll.service.clock import Clock
 from atoll.service.creation import Creation
 from atoll.service.endings import Endings
@@ -59,6 +60,7 @@ class Sandboxes:
             quotas=quotas,
             clock=clock,
         )
+        self._claims = Claims(store=store, clock=clock)
         self._freezer = Freezer(store=store, keeper=keeper, backends=backends, endings=endings)
 
     async def create(
@@ -156,27 +158,40 @@ class Sandboxes:
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         force: bool = False,
+        idempotency_key: str | None = None,
     ) -> SandboxRecord:
         """Make another with a copy of its files, in constant time.
 
         `Conflict` while processes run in it, unless `force`, which ends them. `Unsupported`.
+        The same key gives the same fork, as `create` does.
         """
         check_name(name)
         check_labels(labels or {})
         record = await self._living(caller, sandbox)
-        with self._audited("sandbox.fork", caller, record.id) as about:
-            snapshot_id = new_id("fork")
-            backend = await self._freezer.freeze(record, snapshot_id, force=force)
-            try:
-                fork = await self._creation.fork_of(
-                    record, snapshot_id, caller, name=name, labels=labels
-                )
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await backend.drop_snapshot(snapshot_id)
-            about["fork"] = fork.id
-        self._audit.record("sandbox.create", caller, "ok", **_made(fork), source=record.id)
-        return fork
+
+        async def make(fork_id: str) -> SandboxRecord:
+            with self._audited("sandbox.fork", caller, record.id) as about:
+                snapshot_id = new_id("fork")
+                backend = await self._freezer.freeze(record, snapshot_id, force=force)
+                try:
+                    fork = await self._creation.fork_of(
+                        record, snapshot_id, caller, sandbox_id=fork_id, name=name, labels=labels
+                    )
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await backend.drop_snapshot(snapshot_id)
+                about["fork"] = fork.id
+            self._audit.record("sandbox.create", caller, "ok", **_made(fork), source=record.id)
+            return fork
+
+        async def find(fork_id: str) -> SandboxRecord | None:
+            known = await self._store.get_sandbox(caller.tenant, fork_id)
+            return None if known is None or known.state is State.FAILED else known
+
+        said = digest(fork=record.id, name=name, labels=dict(labels or {}), force=force)
+        return await self._claims.once(
+            Create(caller.tenant, idempotency_key, said, "sb"), make, find
+        )
 
     async def open(self, caller: Caller, sandbox: str) -> Sandbox:
         """The open sandbox, started when it was stopped; counts as use. `Gone`."""

@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 import anyio
 
 from atoll.core.errors import Conflict, NotFound
-from atoll.core.records import SnapshotRecord
+from atoll.core.records import SandboxRecord, SnapshotRecord
 from atoll.core.store import Store
 from atoll.service.audit import Audit
 from atoll.service.backends import Backends
 from atoll.service.caller import Caller
 from atoll.service.checks import check_labels, check_name
+from atoll.service.claims import Claims, Create, digest
 from atoll.service.clock import Clock
 from atoll.service.endings import Endings
 from atoll.service.freezing import Freezer
-from atoll.service.ids import new_id
 from atoll.service.keeper import Keeper
 from atoll.service.sandboxes import Sandboxes
 
@@ -37,6 +37,7 @@ class Snapshots:
         self._sandboxes = sandboxes
         self._audit = audit
         self._clock = clock
+        self._claims = Claims(store=store, clock=clock)
         self._freezer = Freezer(store=store, keeper=keeper, backends=backends, endings=endings)
 
     async def take(
@@ -47,18 +48,41 @@ class Snapshots:
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         force: bool = False,
+        idempotency_key: str | None = None,
     ) -> SnapshotRecord:
         """Freeze its files. It is stopped for that, and starts again on the next use.
 
         `Conflict` while processes run in it (unless `force`, which ends them) or when the name is
-        taken. `Unsupported` when its backend cannot.
+        taken. `Unsupported` when its backend cannot. The same key gives the same snapshot.
         """
         check_name(name)
         check_labels(labels or {})
         record = await self._sandboxes.get(caller, sandbox)
-        if name is not None and await self._store.get_snapshot(caller.tenant, name) is not None:
-            raise Conflict(f"There is a snapshot named {name!r} already.")
-        snapshot_id = new_id("snap")
+
+        async def make(snapshot_id: str) -> SnapshotRecord:
+            if name is not None and await self._store.get_snapshot(caller.tenant, name) is not None:
+                raise Conflict(f"There is a snapshot named {name!r} already.")
+            taken = await self._frozen(record, snapshot_id, name, labels or {}, force=force)
+            self._audit.record("snapshot.take", caller, "ok", record.id, snapshot=snapshot_id)
+            return taken
+
+        async def find(snapshot_id: str) -> SnapshotRecord | None:
+            return await self._store.get_snapshot(caller.tenant, snapshot_id)
+
+        said = digest(snapshot=record.id, name=name, labels=dict(labels or {}), force=force)
+        return await self._claims.once(
+            Create(caller.tenant, idempotency_key, said, "snap"), make, find
+        )
+
+    async def _frozen(
+        self,
+        record: SandboxRecord,
+        snapshot_id: str,
+        name: str | None,
+        labels: Mapping[str, str],
+        *,
+        force: bool,
+    ) -> SnapshotRecord:
         backend = await self._freezer.freeze(record, snapshot_id, force=force)
         stored = False
         try:
@@ -71,7 +95,7 @@ class Snapshots:
                 image=record.image,
                 created_at=self._clock.now(),
                 size_bytes=await backend.snapshot_size(snapshot_id),
-                labels=dict(labels or {}),
+                labels=dict(labels),
             )
             with anyio.CancelScope(shield=True):
                 await self._store.add_snapshot(taken)
@@ -80,7 +104,6 @@ class Snapshots:
             if not stored:
                 with anyio.CancelScope(shield=True):
                     await backend.drop_snapshot(snapshot_id)
-        self._audit.record("snapshot.take", caller, "ok", record.id, snapshot=snapshot_id)
         return taken
 
     async def list(

@@ -91,7 +91,7 @@ class AsyncSandbox:
         `Conflict` while processes run in it, unless `force`, which ends them.
         """
         body = _copy(name, labels, force=force)
-        document = await self._transport.json(post(f"{self._path}/fork", body, read_s=_OPEN_S))
+        document = await self._transport.json(create(f"{self._path}/fork", body, read_s=_OPEN_S))
         return AsyncSandbox(self._transport, readers.sandbox(document))
 
     async def snapshot(
@@ -103,7 +103,7 @@ class AsyncSandbox:
     ) -> model.SnapshotInfo:
         """Freeze its files, to begin others from (`sandboxes.create(base=…)`)."""
         body = _copy(name, labels, force=force)
-        request = post(f"{self._path}/snapshots", body, read_s=_OPEN_S)
+        request = create(f"{self._path}/snapshots", body, read_s=_OPEN_S)
         return readers.snapshot(await self._transport.json(request))
 
     async def events(self, *, limit: int = 100) -> list[model.AuditEvent]:

@@ -94,7 +94,7 @@ class Sandbox:
         `Conflict` while processes run in it, unless `force`, which ends them.
         """
         body = _copy(name, labels, force=force)
-        document = self._transport.json(post(f"{self._path}/fork", body, read_s=_OPEN_S))
+        document = self._transport.json(create(f"{self._path}/fork", body, read_s=_OPEN_S))
         return Sandbox(self._transport, readers.sandbox(document))
 
     def snapshot(
@@ -106,7 +106,7 @@ class Sandbox:
     ) -> model.SnapshotInfo:
         """Freeze its files, to begin others from (`sandboxes.create(base=…)`)."""
         body = _copy(name, labels, force=force)
-        request = post(f"{self._path}/snapshots", body, read_s=_OPEN_S)
+        request = create(f"{self._path}/snapshots", body, read_s=_OPEN_S)
         return readers.snapshot(self._transport.json(request))
 
     def events(self, *, limit: int = 100) -> list[model.AuditEvent]:

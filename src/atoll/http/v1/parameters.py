@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Path, Query
+from fastapi import Header, Path, Query
 
 SANDBOX = _ID = r"^[A-Za-z0-9._-]{1,128}$"
 _LABEL = r"^[^=,\s\x00]+=[^\x00]*$"
@@ -19,4 +19,13 @@ LabelFilter = Annotated[
 Where = Annotated[
     str,
     Query(min_length=1, max_length=4096, pattern=r"^[^\x00]*$", description="A path in it."),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The same key with the same request gives the same thing again.",
+    ),
 ]

@@ -22,18 +22,9 @@ from atoll.http.schemas.sandbox import (
     SandboxOut,
     SandboxPage,
 )
-from atoll.http.v1.parameters import Cursor, LabelFilter, Limit, SandboxRef
+from atoll.http.v1.parameters import Cursor, IdempotencyKey, LabelFilter, Limit, SandboxRef
 
 router = APIRouter(tags=["sandboxes"])
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        min_length=1,
-        max_length=255,
-        pattern=r"^[\x21-\x7e]+$",
-        description="The same key with the same request gives the same sandbox again.",
-    ),
-]
 Version = Annotated[
     str | None,
     Header(max_length=32, description="The sandbox's ETag: change it only if it is still that."),
@@ -156,7 +147,9 @@ async def start(request: Request, sandbox: SandboxRef) -> Response:
         fails=(404, 409, 410, 424, 429),
     ),
 )
-async def fork(request: Request, sandbox: SandboxRef) -> Response:
+async def fork(
+    request: Request, sandbox: SandboxRef, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Make another with a copy of its files, in constant time."""
     wanted = await read_optional(request, CopyRequest)
     made = await front(request).services.sandboxes.fork(
@@ -165,6 +158,7 @@ async def fork(request: Request, sandbox: SandboxRef) -> Response:
         name=wanted.name,
         labels=wanted.labels if "labels" in wanted.model_fields_set else None,
         force=wanted.force,
+        idempotency_key=idempotency_key,
     )
     return sandbox_reply(made, 201)
 

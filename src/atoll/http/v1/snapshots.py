@@ -9,7 +9,7 @@ from atoll.http.bodies import read_optional
 from atoll.http.describe import op
 from atoll.http.front import caller, front
 from atoll.http.schemas.sandbox import CopyRequest, SnapshotOut, SnapshotPage
-from atoll.http.v1.parameters import Cursor, Limit, SandboxRef, SnapshotRef
+from atoll.http.v1.parameters import Cursor, IdempotencyKey, Limit, SandboxRef, SnapshotRef
 
 router = APIRouter(tags=["snapshots"])
 
@@ -25,7 +25,9 @@ router = APIRouter(tags=["snapshots"])
         fails=(404, 409, 410, 424, 429),
     ),
 )
-async def take(request: Request, sandbox: SandboxRef) -> Response:
+async def take(
+    request: Request, sandbox: SandboxRef, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Freeze its files, to begin other sandboxes from."""
     wanted = await read_optional(request, CopyRequest)
     taken = await front(request).services.snapshots.take(
@@ -34,6 +36,7 @@ async def take(request: Request, sandbox: SandboxRef) -> Response:
         name=wanted.name,
         labels=wanted.labels if "labels" in wanted.model_fields_set else None,
         force=wanted.force,
+        idempotency_key=idempotency_key,
     )
     return reply(snapshot_body(taken), 201)
 
