@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from tests.e2e import leftovers
 from tests.e2e.server import Server, serving
 
 GROWTH_MAX = 1.25
+# Works on the server at that address until that time, counting what it does.
+Client = Callable[[str, float, int, Counter[str]], Coroutine[None, None, None]]
 
 
 def resident(pid: int) -> int:
@@ -138,7 +141,9 @@ async def client(url: str, until: float, seed: int, counts: Counter[str]) -> Non
                     print(f"{job.__name__}: {type(error).__name__}: {str(error)[:300]}", flush=True)
 
 
-async def work(server: Server, minutes: float, clients: int, counts: Counter[str]) -> float:
+async def work(
+    server: Server, one: Client, minutes: float, clients: int, counts: Counter[str]
+) -> float:
     """Run it all; the growth of the server's memory, low marks of the last third by the first.
 
     Floods of output make it rise for a moment; what leaks shows in the low marks.
@@ -148,7 +153,7 @@ async def work(server: Server, minutes: float, clients: int, counts: Counter[str
     samples: list[int] = []
     async with asyncio.TaskGroup() as tasks:
         for seed in range(clients):
-            tasks.create_task(client(server.url, until, seed, counts))
+            tasks.create_task(one(server.url, until, seed, counts))
         while time.monotonic() < until:
             await asyncio.sleep(min(30.0, minutes * 6))
             held = resident(server.process.pid)
@@ -159,22 +164,22 @@ async def work(server: Server, minutes: float, clients: int, counts: Counter[str
     return min(samples[-third:]) / min(samples[:third])
 
 
-def main() -> int:
-    """Exit code 0 when all is well."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--minutes", type=float, default=30)
-    options.add_argument("--clients", type=int, default=50)
+def soak(one: Client, about: str, *flags: str, minutes: float, clients: int) -> int:
+    """Have clients work on a server with those flags; exit code 0 when all is well."""
+    options = argparse.ArgumentParser(description=about)
+    options.add_argument("--minutes", type=float, default=minutes)
+    options.add_argument("--clients", type=int, default=clients)
     chosen = options.parse_args()
     counts: Counter[str] = Counter()
     mounts = leftovers.mounts()
     data = Path(tempfile.mkdtemp(prefix="atoll-soak.")) / "data"
     data.parent.chmod(0o755)
-    with serving(data) as server:
-        asyncio.run(work(server, 0.1, 5, Counter()))
+    with serving(data, *flags) as server:
+        asyncio.run(work(server, one, 0.1, 5, Counter()))
         before = leftovers.Leftovers.of(server.process.pid)
         groups = leftovers.groups(data)
         zygotes = leftovers.descendants(server.process.pid)
-        growth = asyncio.run(work(server, chosen.minutes, chosen.clients, counts))
+        growth = asyncio.run(work(server, one, chosen.minutes, chosen.clients, counts))
         before.wait_for_no_more_than(server.process.pid)
         leftovers.wait_for_groups(data, groups)
         after = leftovers.Leftovers.of(server.process.pid)
@@ -193,4 +198,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(soak(client, __doc__ or "", minutes=30, clients=50))
