@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from atoll.core.errors import AtollError, BackendFault, InvalidRequest
 from atoll.http.dialect import Spoken, Switch, own_path
 from atoll.http.errors import Refused
-from atoll.http.middleware.translated import Headers, Translated
+from atoll.http.middleware.tracked import Headers
+from atoll.http.middleware.translated import Translated
 
 pytestmark = pytest.mark.anyio
 

@@ -1,9 +1,8 @@
 """What a dialect does of another system's API, as data: its page and its tests are made from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
 
 
 class Support(StrEnum):
@@ -24,17 +23,31 @@ class Line:
     """
 
     key: str
-    section: str
     what: str
-    support: Support = Support.SUPPORTED
     why: str = ""
+    support: Support = Support.SUPPORTED
+
+
+def partial(key: str, what: str, why: str) -> Line:
+    """Not all of it, or not in the same way."""
+    return Line(key, what, why, Support.PARTIAL)
+
+
+def refused(key: str, what: str, why: str) -> Line:
+    """None of it."""
+    return Line(key, what, why, Support.REFUSED)
+
+
+def beyond(key: str, what: str, why: str = "") -> Line:
+    """More than the other system has."""
+    return Line(key, what, why, Support.BEYOND)
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """All lines of a dialect. Raises `ValueError` when two share a key, or a reason is missing."""
+    """A dialect's lines by section. `ValueError` when two share a key, or a reason is missing."""
 
-    lines: tuple[Line, ...]
+    sections: Mapping[str, Sequence[Line]]
 
     def __post_init__(self) -> None:
         keys = [line.key for line in self.lines]
@@ -50,6 +63,11 @@ class Parity:
             raise ValueError(f"Lines without a reason: {', '.join(silent)}.")
 
     @property
+    def lines(self) -> Sequence[Line]:
+        """All of them, in order."""
+        return [line for lines in self.sections.values() for line in lines]
+
+    @property
     def keys(self) -> frozenset[str]:
         """What tests must prove."""
         return frozenset(line.key for line in self.lines)
@@ -57,8 +75,7 @@ class Parity:
     def tables(self) -> str:
         """Markdown: a table for each section."""
         return "\n\n".join(
-            f"### {section}\n\n{_table(list(lines))}"
-            for section, lines in groupby(self.lines, key=lambda line: line.section)
+            f"### {title}\n\n{_table(lines)}" for title, lines in self.sections.items()
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from atoll.dialects import DIALECTS, page
-from atoll.http.parity import Line, Parity, Support
+from atoll.http.parity import Line, Parity, partial
 from tests.arch import tree
 
 
@@ -35,6 +35,6 @@ def test_the_page_is_made_from_the_data(name: str) -> None:
 
 def test_a_line_that_is_not_whole_needs_a_reason() -> None:
     with pytest.raises(ValueError, match="reason: a"):
-        Parity((Line("a", "s", "w", Support.PARTIAL),))
+        Parity({"s": [partial("a", "w", "")]})
     with pytest.raises(ValueError, match="same key: a"):
-        Parity((Line("a", "s", "w"), Line("a", "s", "w")))
+        Parity({"s": [Line("a", "w")], "t": [Line("a", "w")]})

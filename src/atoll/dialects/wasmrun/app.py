@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from atoll.core.errors import AtollError, InvalidRequest, Unauthenticated
 from atoll.core.model import MIB
@@ -33,7 +33,8 @@ from atoll.http.errors import Refused
 from atoll.http.front import Front
 from atoll.http.middleware.boundary import REQUEST_ID
 from atoll.http.middleware.bounds import Bounds
-from atoll.http.middleware.translated import Headers, Translated
+from atoll.http.middleware.tracked import Headers, Tracked
+from atoll.http.middleware.translated import Translated
 
 API = "/api/v1"
 UNLIMITED_BODY_MB = 1024
@@ -187,24 +188,17 @@ class Logged:
         if not self.here.options.verbose or scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status, begun = 0, perf_counter()
+        tracked, begun = Tracked(send), perf_counter()
         scope[SEEN] = seen = {"tenant": "-"}
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         try:
-            await self.app(scope, receive, noting)
+            await self.app(scope, receive, tracked)
         finally:
             structlog.get_logger("atoll.wasmrun").info(
                 "request",
                 id=scope.get(REQUEST_ID, "-"),
                 method=scope["method"],
                 path=own_path(scope),
-                status=status,
+                status=tracked.status,
                 dur_ms=round((perf_counter() - begun) * 1000),
                 tenant=seen["tenant"],
             )

@@ -9,11 +9,12 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from atoll.core.errors import AtollError, BackendFault
 from atoll.http.errors import INTERNAL, Problem, problem_of, refusal
+from atoll.http.middleware.tracked import Tracked
 
 REQUEST_ID = "atoll.request_id"
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
@@ -51,28 +52,15 @@ class Boundary:
             await self._app(scope, receive, send)
             return
         name = scope[REQUEST_ID] = _given_id(scope) or f"req_{secrets.token_hex(8)}"
-        started = False
-
-        async def tracked(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", name.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-            elif message["type"] == "websocket.accept":
-                started = True
-            await send(message)
-
+        headers = [(b"x-request-id", name.encode()), (b"x-content-type-options", b"nosniff")]
+        tracked = Tracked(send, lambda _: headers)
         try:
             await self._app(scope, receive, tracked)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 - the request boundary
             problem = self._judge(single(error), scope)
-            if not started:
+            if not tracked.begun:
                 await answer(problem, scope, receive, tracked)
             elif scope["type"] == "http":
                 raise Cut from None

@@ -2,9 +2,10 @@
 
 from time import perf_counter
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from atoll.http.metrics import Metrics
+from atoll.http.middleware.tracked import Tracked
 
 
 class Measured:
@@ -18,17 +19,10 @@ class Measured:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 0
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        tracked = Tracked(send)
         begun = perf_counter()
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, tracked)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.request(scope["method"], route, status, perf_counter() - begun)
+            self._metrics.request(scope["method"], route, tracked.status, perf_counter() - begun)

@@ -6,14 +6,13 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from atoll.core.errors import AtollError, BackendFault
 from atoll.http.errors import Refused
 from atoll.http.middleware.boundary import REQUEST_ID, Cut, single
-
-Headers = list[tuple[bytes, bytes]]
+from atoll.http.middleware.tracked import Headers, Tracked
 
 
 class Translated:
@@ -43,23 +42,14 @@ class Translated:
                 await send({"type": "websocket.close", "code": 1008})
             return
         scope[REQUEST_ID] = self._name()
-        started = False
-
-        async def tracked(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                given = list(message.get("headers", ()))
-                message["headers"] = [*given, *self._headers(scope, given)]
-            await send(message)
-
+        tracked = Tracked(send, lambda given: self._headers(scope, given))
         try:
             await self._app(scope, receive, tracked)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 - the request boundary
             known = self._judge(single(error), scope)
-            if started:
+            if tracked.begun:
                 raise Cut from None
             await self._refuse(known, scope)(scope, receive, tracked)
 
