@@ -41,6 +41,8 @@ def test_contradictions_are_named() -> None:
         load({"default_profile": "odd"})
     with pytest.raises(SettingsError, match="dialects has 'x=y'"):
         load({"dialects": ["x=y"]})
+    with pytest.raises(SettingsError, match=r"profiles\.own: base is 'odd'"):
+        load({"profiles": {"own": {"base": "odd"}}})
 
 
 def test_never() -> None:

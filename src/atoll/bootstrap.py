@@ -251,6 +251,7 @@ async def _wire(
         audit=audit,
         quotas=quotas,
         clock=clock,
+        profiles=settings.profile_set,
     )
     await stack.enter_async_context(keeper)
     await stack.enter_async_context(janitor)

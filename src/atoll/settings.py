@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from atoll.core.model import MIB, Limits
-from atoll.core.policy import PROFILES
+from atoll.core.profiles import PROFILES, Profile, Profiles, define
 
 PREFIX = "ATOLL_"
 GIB = 1024 * MIB
@@ -139,6 +139,10 @@ class Settings(BaseModel):
 
     # Limits
     default_profile: str = Field("moderate", description="The profile of requests without one.")
+    profiles: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_tables)] = Field(
+        default_factory=dict,
+        description="A table for each profile of your own, or changed: [profiles](profiles.md).",
+    )
     default_timeout_s: Seconds = Field(30.0, description="Wall time of a program without its own.")
     max_timeout_s: Seconds = Field(3600.0, description="The longest wall time a request may ask.")
     default_output_bytes: Bytes = Field(8 * MIB, description="Output of a program without its own.")
@@ -228,9 +232,12 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems: list[str] = []
-        if self.default_profile not in PROFILES:
-            names = ", ".join(sorted(PROFILES))
-            problems.append(f"default_profile is {self.default_profile!r}; use one of {names}")
+        problems += self._profile_problems()
+        names = sorted({*PROFILES, *self.profiles})
+        if self.default_profile not in names:
+            problems.append(
+                f"default_profile is {self.default_profile!r}; use one of {', '.join(names)}"
+            )
         if self.default_timeout_s > self.max_timeout_s:
             problems.append("default_timeout_s is more than max_timeout_s")
         if self.default_output_bytes > self.max_output_bytes:
@@ -252,6 +259,25 @@ class Settings(BaseModel):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_dir / 'atoll.db'}"
+
+    def _profile_problems(self) -> list[str]:
+        problems: list[str] = []
+        for name, table in self.profiles.items():
+            try:
+                if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name):
+                    raise ValueError("a name has small letters, digits, dashes and underscores")
+                define(name, table, PROFILES)
+            except ValueError as error:
+                problems.append(f"profiles.{name}: {error}")
+        return problems
+
+    @property
+    def profile_set(self) -> Profiles:
+        """Our profiles with the operator's laid over them."""
+        own: dict[str, Profile] = {
+            name: define(name, table, PROFILES) for name, table in self.profiles.items()
+        }
+        return Profiles(own, default=self.default_profile, modes=self.network_modes)
 
     @property
     def max_limits(self) -> Limits:

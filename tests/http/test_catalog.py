@@ -18,6 +18,24 @@ async def test_backends_and_profiles(web: Web) -> None:
     assert (backend["name"], backend["isolation"]) == ("fake", "shared_kernel")
     profiles = (await web.client.get("/v1/profiles")).json()["items"]
     assert [each["name"] for each in profiles if each["default"]] == ["moderate"]
+    moderate = next(each for each in profiles if each["default"])
+    assert (moderate["network"]["mode"], moderate["network_in_force"]["mode"]) == (
+        "internet",
+        "none",
+    )
+
+
+async def test_an_operators_own_profiles() -> None:
+    table = {"base": "restrictive", "cpus": 0.25, "min_isolation": "interposed"}
+    async with served(profiles={"tiny": table}) as web:
+        tiny = (await web.client.get("/v1/profiles")).json()["items"][-1]
+        assert (tiny["name"], tiny["limits"]["cpus"]) == ("tiny", 0.25)
+        refused = await web.client.post("/v1/run", json={"argv": ["true"], "profile": "tiny"})
+        assert refused.status_code == 422, "never weakened"
+        refused = await web.client.post("/v1/sandboxes", json={"profile": "tiny"})
+        assert refused.status_code == 422
+        unknown = await web.client.post("/v1/sandboxes", json={"profile": "odd"})
+        assert "moderate, permissive, restrictive, tiny" in unknown.json()["detail"]
 
 
 async def test_tools(web: Web) -> None:

@@ -1,14 +1,18 @@
+from typing import Any
+
 import pytest
 
-from tests.http.rig import Web
+from atoll.backends.fake import FakeBackend
+from atoll.backends.fake.backend import CAPABILITIES
+from tests.http.rig import Web, served
 
 pytestmark = pytest.mark.anyio
 
 
-async def _make(web: Web, **fields: object) -> dict[str, object]:
+async def _make(web: Web, **fields: object) -> dict[str, Any]:
     answer = await web.client.post("/v1/sandboxes", json=fields)
     assert answer.status_code == 201, answer.text
-    body: dict[str, object] = answer.json()
+    body: dict[str, Any] = answer.json()
     return body
 
 
@@ -48,7 +52,7 @@ async def test_limits_are_laid_over_the_profile(web: Web) -> None:
     made = await _make(web, profile="restrictive", limits={"processes": 7})
     limits = made["limits"]
     assert isinstance(limits, dict)
-    assert (limits["processes"], limits["memory_bytes"]) == (7, 128 * 1024**2)
+    assert (limits["processes"], limits["memory_bytes"]) == (7, 256 * 1024**2)
 
 
 async def test_names_are_unique_and_checked(web: Web) -> None:
@@ -156,3 +160,34 @@ async def test_quota(web: Web) -> None:
         assert (await other.post("/v1/sandboxes")).status_code == 201
         answer = await other.post("/v1/sandboxes")
         assert (answer.status_code, answer.json()["code"]) == (403, "quota_exceeded")
+
+
+async def test_a_profile_is_recorded_and_goes_with_snapshots_and_forks(web: Web) -> None:
+    made = await _make(web, name="box", profile="restrictive", limits={"processes": 7})
+    assert (made["read_only_root"], made["network"]["mode"]) == (True, "none")
+    fork = (await web.client.post("/v1/sandboxes/box/fork")).json()
+    taken = (await web.client.post("/v1/sandboxes/box/snapshots", json={"name": "s"})).json()
+    assert (taken["profile"], taken["limits"]) == ("restrictive", made["limits"])
+    begun = await _make(web, base="s", limits={"processes": 8})
+    for each, processes in ((fork, 7), (begun, 8)):
+        assert (each["profile"], each["read_only_root"]) == ("restrictive", True)
+        assert each["limits"] == {**made["limits"], "processes": processes}
+    other = await _make(web, base="s", profile="moderate")
+    assert (other["profile"], other["read_only_root"]) == ("moderate", False)
+
+
+async def test_a_wish_for_a_network_gets_none_where_there_is_none() -> None:
+    allowed: dict[str, Any] = {"network_modes": ("none", "internet")}
+    async with served(**allowed) as web:
+        made = await _make(web, profile="permissive")
+        assert made["network"]["mode"] == "none", "the fake backend has no network"
+        run = await web.client.post("/v1/run", json={"argv": ["true"], "profile": "permissive"})
+        assert run.json()["exit_code"] == 0
+        asked = await web.client.post("/v1/sandboxes", json={"network": {"mode": "internet"}})
+        assert asked.status_code == 422, "who asks for it himself is refused"
+    able = FakeBackend(capabilities={*CAPABILITIES, "network"})
+    async with served(able, **allowed) as web:
+        assert (await _make(web, profile="permissive"))["network"]["mode"] == "internet"
+        assert (await _make(web, profile="restrictive"))["network"]["mode"] == "none"
+    async with served(able) as web:
+        assert (await _make(web, profile="permissive"))["network"]["mode"] == "none"

@@ -132,6 +132,7 @@ class SandboxInfo:
     last_used_at: float
     idle_timeout_s: float | None
     expires_at: float | None
+    read_only_root: bool
     version: int
 
 
@@ -245,6 +246,20 @@ class LanguageInfo:
     extension: str
     available: bool
     hint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileInfo:
+    """A named set of rules. `network` is the mode it asks for, `network_in_force` what one gets."""
+
+    name: str
+    description: str
+    default: bool
+    limits: Mapping[str, float]
+    network: str
+    network_in_force: str
+    min_isolation: str | None
+    read_only_root: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ def sandbox(document: Document) -> model.SandboxInfo:
         last_used_at=document.number("last_used_at"),
         idle_timeout_s=document.maybe_number("idle_timeout_s"),
         expires_at=document.maybe_number("expires_at"),
+        read_only_root=document.flag("read_only_root"),
         version=document.whole("version"),
     )
 
@@ -208,6 +209,20 @@ def language(document: Document) -> model.LanguageInfo:
         extension=document.text("extension"),
         available=document.flag("available"),
         hint=document.maybe_text("hint"),
+    )
+
+
+def profile(document: Document) -> model.ProfileInfo:
+    """A named set of rules."""
+    return model.ProfileInfo(
+        name=document.text("name"),
+        description=document.text("description"),
+        default=document.flag("default"),
+        limits=document.numbers("limits"),
+        network=document.inner("network").text("mode"),
+        network_in_force=document.inner("network_in_force").text("mode"),
+        min_isolation=document.maybe_text("min_isolation"),
+        read_only_root=document.flag("read_only_root"),
     )
 
 

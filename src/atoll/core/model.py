@@ -72,6 +72,8 @@ class SandboxSpec:
 
     `persistent` sandboxes keep their files when closed, and `open` with the same id finds them
     again; others leave nothing. `base` names a snapshot whose files a new sandbox begins with.
+    With `read_only_root` programs write to the sandbox's own directories only: `/workspace`, the
+    home, `/tmp`, `/var/tmp`, `/run`, `/dev/shm`.
     """
 
     id: str
@@ -83,6 +85,7 @@ class SandboxSpec:
     persistent: bool = False
     base: str | None = None
     hostname: str = "sandbox"
+    read_only_root: bool = False
 
 
 @dataclass(frozen=True, slots=True)

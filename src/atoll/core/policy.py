@@ -1,62 +1,9 @@
-"""Decisions without I/O: profiles, and which backend serves a request."""
+"""Decisions without I/O: which backend serves a request."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from atoll.core.errors import InvalidRequest, Unavailable, Unsupported
-from atoll.core.model import MIB, BackendReport, Isolation, Limits, NetworkPolicy
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """A named set of limits and rules."""
-
-    name: str
-    limits: Limits
-    network: NetworkPolicy
-    description: str
-
-
-PROFILES = {
-    "permissive": Profile(
-        "permissive",
-        Limits(memory_bytes=2048 * MIB, cpus=2.0, processes=512, disk_bytes=4096 * MIB),
-        NetworkPolicy(),
-        "Room to build things: 2 GiB of memory, 2 CPUs, 4 GiB of disk.",
-    ),
-    "moderate": Profile(
-        "moderate",
-        Limits(),
-        NetworkPolicy(),
-        "The default: 512 MiB of memory, 1 CPU, 512 MiB of disk.",
-    ),
-    "restrictive": Profile(
-        "restrictive",
-        Limits(
-            memory_bytes=128 * MIB,
-            cpus=0.5,
-            processes=32,
-            disk_bytes=64 * MIB,
-            disk_files=4096,
-            open_files=256,
-        ),
-        NetworkPolicy(),
-        "For code that nobody has read: 128 MiB of memory, half a CPU, 32 processes.",
-    ),
-}
-DEFAULT_PROFILE = "moderate"
-
-
-def profile(name: str | None) -> Profile:
-    """The profile of that name, the default for None; `InvalidRequest` when there is none."""
-    wanted = DEFAULT_PROFILE if name is None else name
-    found = PROFILES.get(wanted)
-    if found is None:
-        names = ", ".join(sorted(PROFILES))
-        raise InvalidRequest(
-            f"There is no profile {wanted!r}; use one of {names}.", field="profile"
-        )
-    return found
+from atoll.core.model import BackendReport, Isolation
 
 
 def choose(

@@ -32,6 +32,7 @@ class SandboxRecord:
     idle_timeout_s: float | None = None
     expires_at: float | None = None
     preload: tuple[str, ...] = ()
+    read_only_root: bool = False
     version: int = 1
 
 
@@ -56,7 +57,7 @@ class ProcessRecord:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRecord:
-    """A frozen sandbox."""
+    """A frozen sandbox, and the rules that it had: one that begins from it has them too."""
 
     id: str
     tenant: str
@@ -67,6 +68,10 @@ class SnapshotRecord:
     created_at: float
     size_bytes: int
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    profile: str = ""
+    limits: Limits = field(default_factory=Limits)
+    network: NetworkPolicy = field(default_factory=NetworkPolicy)
+    read_only_root: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ def sandbox_body(record: SandboxRecord) -> Json:
         "last_used_at": record.last_used_at,
         "idle_timeout_s": record.idle_timeout_s,
         "expires_at": record.expires_at,
+        "read_only_root": record.read_only_root,
         "version": record.version,
     }
 
@@ -141,6 +142,8 @@ def snapshot_body(record: SnapshotRecord) -> Json:
         "created_at": record.created_at,
         "size_bytes": record.size_bytes,
         "labels": dict(record.labels),
+        "profile": record.profile,
+        "limits": limits_body(record.limits),
     }
 
 

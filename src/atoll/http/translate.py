@@ -1,10 +1,11 @@
 """From bodies that are well-formed to what the service takes, within the operator's bounds."""
 
 from dataclasses import replace
+from typing import Any
 
 from atoll.core.errors import Forbidden, InvalidRequest
 from atoll.core.model import Isolation, Limits, NetworkPolicy, ProcessSpec, TtySize
-from atoll.core.policy import Profile, profile
+from atoll.core.profiles import Profile
 from atoll.core.records import SandboxRecord
 from atoll.http.schemas.execution import (
     ExecuteRequest,
@@ -38,6 +39,7 @@ class Translator:
         self._images = frozenset(settings.images)
         self._preloads = {frozenset(each): each for each in settings.preload_sets}
         self._bounds = bounds(settings)
+        self._profiles = settings.profile_set
 
     def execution(self, request: ExecuteRequest | RunRequest) -> Execution:
         """A one-shot."""
@@ -62,14 +64,17 @@ class Translator:
             limits=self._limits(limits, rules),
             image=self._image(request.image),
             preload=self._preload(request.preload),
-            network=self._network(request.network, rules),
+            network=self._profiles.network(rules)
+            if request.network is None
+            else self._network(request.network),
+            network_wished=request.network is None,
             backend=request.backend,
-            min_isolation=_isolation(request),
+            min_isolation=_isolation(request, rules),
         )
 
     def create(self, request: CreateSandboxRequest) -> CreateSandbox:
         """A persistent sandbox. Absent timeouts are the operator's; null is none."""
-        rules = self._profile(request)
+        self._profile(request)
         given = request.model_fields_set
         idle = request.idle_timeout_s if "idle_timeout_s" in given else None
         if "idle_timeout_s" not in given:
@@ -78,9 +83,9 @@ class Translator:
         return CreateSandbox(
             name=request.name,
             image=self._image(request.image),
-            profile=rules.name,
-            limits=self._limits(request.limits, rules),
-            network=self._network(request.network, rules),
+            profile=request.profile,
+            changes=self._changes(request.limits),
+            network=None if request.network is None else self._network(request.network),
             env=request.env,
             labels=request.labels,
             backend=request.backend,
@@ -151,11 +156,15 @@ class Translator:
         return spec, stdin
 
     def _profile(self, request: Placement) -> Profile:
-        return profile(request.profile or self._settings.default_profile)
+        return self._profiles.get(request.profile)
 
     def _limits(self, given: LimitsIn | None, rules: Profile) -> Limits:
+        changes = self._changes(given)
+        return replace(rules.limits, **changes) if changes else rules.limits
+
+    def _changes(self, given: LimitsIn | None) -> dict[str, Any]:
         if given is None:
-            return rules.limits
+            return {}
         changes = {name: value for name in _LIMITS if (value := getattr(given, name)) is not None}
         for name, value in changes.items():
             most = getattr(self._most, name)
@@ -163,7 +172,7 @@ class Translator:
                 raise InvalidRequest(
                     f"limits.{name} may be at most {most:g} on this server.", field=f"limits.{name}"
                 )
-        return replace(rules.limits, **changes) if changes else rules.limits
+        return changes
 
     def _wall(self, given: float | None) -> float:
         if given is None:
@@ -216,9 +225,7 @@ class Translator:
             )
         return found
 
-    def _network(self, given: NetworkIn | None, rules: Profile) -> NetworkPolicy:
-        if given is None:
-            return rules.network
+    def _network(self, given: NetworkIn) -> NetworkPolicy:
         if given.mode not in self._settings.network_modes and given.mode != "none":
             raise Forbidden(f"The operator of this server does not allow network {given.mode!r}.")
         return NetworkPolicy(given.mode, given.allow, given.deny)
@@ -237,9 +244,12 @@ def bounds(settings: Settings) -> Bounds:
     )
 
 
-def _isolation(request: Placement) -> Isolation | None:
+def _isolation(request: Placement, rules: Profile | None = None) -> Isolation | None:
+    """The least that the request accepts, or its profile if that asks for more."""
     wanted = request.min_isolation
-    return None if wanted is None else Isolation[wanted.upper()]
+    own = None if wanted is None else Isolation[wanted.upper()]
+    least = None if rules is None else rules.min_isolation
+    return least if own is None or (least is not None and least > own) else own
 
 
 def _argv(argv: tuple[str, ...] | None, command: str | None) -> tuple[str, ...] | None:

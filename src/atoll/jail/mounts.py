@@ -51,7 +51,7 @@ def fresh(disk_bytes: int, disk_files: int) -> None:
     _pts("/dev/pts")
 
 
-def kept(directory: str, layers: list[str], disk_bytes: int) -> None:
+def kept(directory: str, layers: list[str], disk_bytes: int, *, read_only: bool) -> None:
     """An overlay of `<STAGE>/<directory>/fs` over frozen `layers` (newest first) as the root."""
     lower = ":".join([*(f"{STAGE}/{name}" for name in layers), f"/{BASE}"])
     options = (
@@ -67,7 +67,19 @@ def kept(directory: str, layers: list[str], disk_bytes: int) -> None:
     sys_.mount("/proc", f"{ROOT}/proc", None, sys_.MS_BIND)
     _veil(f"{ROOT}/proc")
     _pts(f"{ROOT}/dev/pts")
+    if read_only:
+        _protect(ROOT)
     sys_.pivot_root(ROOT)
+
+
+def _protect(root: str) -> None:
+    """Make a root read-only but for the places that are the sandbox's own."""
+    for name in WRITABLE:
+        place = f"{root}/{name}"
+        # A base's guest may have put a link there, which would be followed on this side.
+        if os.path.realpath(place) == place and os.path.isdir(place):
+            sys_.mount(place, place, None, sys_.MS_BIND | sys_.MS_REC)
+    sys_.set_mount_flags(root, "ro", "nosuid", "nodev", recursive=False)
 
 
 def _submounts() -> list[str]:
@@ -122,4 +134,8 @@ def arrange(request: dict[str, Any]) -> None:
     if request["kept"] is None:
         fresh(request["disk_bytes"], request["disk_files"])
     else:
-        kept(request["kept"]["directory"], request["kept"]["layers"], request["disk_bytes"])
+        stack = request["kept"]
+        kept(
+            stack["directory"], stack["layers"], request["disk_bytes"],
+            read_only=bool(stack["read_only"]),
+        )  # fmt: skip

@@ -11,13 +11,13 @@ from atoll.service.clock import Clock
 
 NETWORK = "network"
 MODULES = "wasm"
-_NOTHING: frozenset[str] = frozenset()
+NOTHING: frozenset[str] = frozenset()
 _NETWORK: frozenset[str] = frozenset({NETWORK})
 
 
 def needs_of(network: NetworkPolicy) -> frozenset[str]:
     """The capabilities that a network policy asks of a backend."""
-    return _NOTHING if network.mode == "none" else _NETWORK
+    return NOTHING if network.mode == "none" else _NETWORK
 
 
 class Backends:
@@ -51,7 +51,7 @@ class Backends:
         self,
         backend: str | None = None,
         min_isolation: Isolation | None = None,
-        needs: frozenset[str] = _NOTHING,
+        needs: frozenset[str] = NOTHING,
     ) -> Backend:
         """The first that is usable, strong enough and can do `needs`. Raises as `policy.choose`."""
         key = (backend, min_isolation, needs)
@@ -64,6 +64,24 @@ class Backends:
         found = self._backends[report.name]
         self._chosen[key] = found
         return found
+
+    async def place(
+        self,
+        wished: NetworkPolicy,
+        backend: str | None = None,
+        min_isolation: Isolation | None = None,
+        needs: frozenset[str] = NOTHING,
+    ) -> tuple[Backend, NetworkPolicy]:
+        """The same for who wishes for a network but takes none: also what network it gets."""
+        found = await self.choose(backend, min_isolation, needs)
+        if wished.mode == "none" or await self.can(found.name, NETWORK):
+            return found, wished
+        return found, NetworkPolicy()
+
+    async def can(self, backend: str, capability: str) -> bool:
+        """Whether that backend has the capability here."""
+        reports = await self.reports()
+        return any(each.name == backend and capability in each.capabilities for each in reports)
 
     async def _probe(self) -> None:
         self._reports = [await backend.probe() for backend in self._backends.values()]

@@ -14,12 +14,13 @@ from dataclasses import replace
 import anyio
 
 from atoll.core.errors import AtollError, Busy, InvalidRequest, NotFound
-from atoll.core.policy import profile
+from atoll.core.model import Isolation
 from atoll.core.ports import Backend
+from atoll.core.profiles import Profile, Profiles
 from atoll.core.records import SandboxRecord, SnapshotRecord
 from atoll.core.states import State
 from atoll.core.store import Store
-from atoll.service.backends import Backends, needs_of
+from atoll.service.backends import NOTHING, Backends, needs_of
 from atoll.service.caller import Caller
 from atoll.service.checks import check_create
 from atoll.service.claims import Claims, digest_of
@@ -29,11 +30,11 @@ from atoll.service.ids import new_id
 from atoll.service.keeper import Keeper
 from atoll.service.lives import fresh, spec_of, turn
 from atoll.service.locks import Locks
+from atoll.service.planning import check_limits
 from atoll.service.quotas import Quotas
 from atoll.service.requests import CreateSandbox
 
 SNAPSHOTS: frozenset[str] = frozenset({"snapshots"})
-NOTHING: frozenset[str] = frozenset()
 
 
 class Creation:
@@ -48,6 +49,7 @@ class Creation:
         endings: Endings,
         quotas: Quotas,
         clock: Clock,
+        profiles: Profiles,
     ) -> None:
         self._store = store
         self._keeper = keeper
@@ -55,6 +57,7 @@ class Creation:
         self._endings = endings
         self._quotas = quotas
         self._clock = clock
+        self._profiles = profiles
         self._claims = Claims(store=store, clock=clock)
         self._counting = Locks()
 
@@ -127,8 +130,6 @@ class Creation:
         self, request: CreateSandbox, caller: Caller, sandbox_id: str
     ) -> SandboxRecord:
         """The record to store first. Nothing is made before it is complete."""
-        chosen = profile(request.profile)
-        network = request.network or chosen.network
         base: SnapshotRecord | None = None
         if request.base is not None:
             base = await self._store.get_snapshot(caller.tenant, request.base)
@@ -138,10 +139,15 @@ class Creation:
                 raise InvalidRequest(
                     f"Snapshot {base.id} was made by backend {base.backend}.", field="backend"
                 )
-        backend: Backend = await self._backends.choose(
+        rules = self._rules(request, base)
+        needs = NOTHING if request.network is None else needs_of(request.network)
+        isolation = max(request.min_isolation or 0, rules.min_isolation or 0)
+        backend: Backend
+        backend, network = await self._backends.place(
+            request.network or rules.network,
             base.backend if base is not None else request.backend,
-            request.min_isolation,
-            needs_of(network) | (SNAPSHOTS if base is not None else NOTHING),
+            Isolation(isolation) if isolation else None,
+            needs | (SNAPSHOTS if base is not None else NOTHING),
         )
         now = self._clock.now()
         return SandboxRecord(
@@ -150,8 +156,8 @@ class Creation:
             name=request.name,
             backend=backend.name,
             image=base.image if base is not None else request.image,
-            profile=chosen.name,
-            limits=request.limits or chosen.limits,
+            profile=rules.name,
+            limits=rules.limits,
             network=network,
             state=State.CREATING,
             created_at=now,
@@ -162,7 +168,20 @@ class Creation:
             idle_timeout_s=request.idle_timeout_s,
             expires_at=None if request.lifetime_s is None else now + request.lifetime_s,
             preload=request.preload,
+            read_only_root=rules.read_only_root,
         )
+
+    def _rules(self, request: CreateSandbox, base: SnapshotRecord | None) -> Profile:
+        """What holds for it, but for what the host cannot give."""
+        if base is not None and base.profile and request.profile is None:
+            rules = Profile(
+                base.profile, "", base.limits, base.network, read_only_root=base.read_only_root
+            )
+        else:
+            rules = self._profiles.get(request.profile)
+        limits = replace(request.limits or rules.limits, **request.changes)  # type: ignore[arg-type]
+        check_limits(limits, None)
+        return replace(rules, limits=limits, network=self._profiles.network(rules))
 
     async def fork_of(
         self,

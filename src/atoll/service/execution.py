@@ -21,7 +21,8 @@ class Execution:
     Either `argv` (a command) or `language` with `code`, or with `files` and `entry`. `args` are
     added after the command or the entry file. `files` are relative to `cwd`. `stdin` is fed whole
     and then closed. `function` calls an export of the WebAssembly module that `argv` names; `fuel`
-    bounds its instructions. `cpu_s` None means that only `wall_s` bounds the time.
+    bounds its instructions. `cpu_s` None means that only `wall_s` bounds the time. With
+    `network_wished` it runs without a network where the backend has none.
     """
 
     argv: tuple[str, ...] | None = None
@@ -42,6 +43,7 @@ class Execution:
     image: str = "host"
     preload: tuple[str, ...] = ()
     network: NetworkPolicy = field(default_factory=NetworkPolicy)
+    network_wished: bool = False
     backend: str | None = None
     min_isolation: Isolation | None = None
 

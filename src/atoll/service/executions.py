@@ -11,7 +11,7 @@ from atoll.core.errors import AtollError, BackendFault, Conflict, InvalidRequest
 from atoll.core.model import Channel, Exit, ProcessSpec
 from atoll.core.ports import Backend, Process
 from atoll.service.audit import Audit, command_line
-from atoll.service.backends import MODULES, Backends, needs_of
+from atoll.service.backends import MODULES, NOTHING, Backends, needs_of
 from atoll.service.caller import Caller
 from atoll.service.clock import Clock
 from atoll.service.execution import (
@@ -166,18 +166,21 @@ class Executions:
         began = self._clock.monotonic()
         if request.language is not None:
             await self._languages.look_for(request.language)
-        needs = needs_of(request.network)
+        network = request.network
+        needs = NOTHING if request.network_wished else needs_of(network)
         if request.function is not None or request.fuel is not None:
             needs |= {MODULES}
-        backend = await self._backends.choose(request.backend, request.min_isolation, needs)
+        backend, network = await self._backends.place(
+            network, request.backend, request.min_isolation, needs
+        )
         spec = plan(request, self._languages, self._bounds, backend.name)
-        shape = Shape(request.image, request.limits, request.network, request.preload)
+        shape = Shape(request.image, request.limits, network, request.preload)
         return _Task(request, caller, spec, shape, backend, began)
 
     @asynccontextmanager
     async def _live(self, task: _Task) -> AsyncGenerator[_Live, None]:
         """The program, started in a leased sandbox and being fed."""
-        may_retry = task.request.network.mode == "none"
+        may_retry = task.shape.network.mode == "none"
         while True:
             async with self._pool.lease(task.shape, task.caller, task.backend) as lease:
                 task.sandbox_id = lease.sandbox.id

@@ -58,6 +58,7 @@ def spec_of(record: SandboxRecord) -> SandboxSpec:
         preload=record.preload,
         persistent=True,
         base=record.base if record.state is State.CREATING else None,
+        read_only_root=record.read_only_root,
     )
 
 

@@ -22,13 +22,15 @@ UNSET: Final = Unset.UNSET
 class CreateSandbox:
     """A sandbox to make. `limits` and `network` of None are the profile's.
 
-    `base` is the id or name of a snapshot to begin with; its image and backend are then used.
+    `base` is the id or name of a snapshot to begin with; its image and backend are then used, and
+    without a `profile` its rules. `changes` of single limits are laid over whatever they are.
     """
 
     name: str | None = None
     image: str = "host"
     profile: str | None = None
     limits: Limits | None = None
+    changes: Mapping[str, int | float] = field(default_factory=dict[str, int | float])
     network: NetworkPolicy | None = None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])

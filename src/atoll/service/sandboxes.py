@@ -8,6 +8,7 @@ import anyio
 
 from atoll.core.errors import AtollError, Gone, NotFound, PreconditionFailed
 from atoll.core.ports import Sandbox
+from atoll.core.profiles import Profiles
 from atoll.core.records import PostMortem, SandboxRecord
 from atoll.core.states import TERMINAL, State
 from atoll.core.store import Store
@@ -46,6 +47,7 @@ class Sandboxes:
         audit: Audit,
         quotas: Quotas,
         clock: Clock,
+        profiles: Profiles | None = None,
     ) -> None:
         self._store = store
         self._keeper = keeper
@@ -59,6 +61,7 @@ class Sandboxes:
             endings=endings,
             quotas=quotas,
             clock=clock,
+            profiles=profiles or Profiles(),
         )
         self._claims = Claims(store=store, clock=clock)
         self._freezer = Freezer(store=store, keeper=keeper, backends=backends, endings=endings)

@@ -96,6 +96,10 @@ class Snapshots:
                 created_at=self._clock.now(),
                 size_bytes=await backend.snapshot_size(snapshot_id),
                 labels=dict(labels),
+                profile=record.profile,
+                limits=record.limits,
+                network=record.network,
+                read_only_root=record.read_only_root,
             )
             with anyio.CancelScope(shield=True):
                 await self._store.add_snapshot(taken)

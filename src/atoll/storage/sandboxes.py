@@ -91,6 +91,7 @@ def _values(record: SandboxRecord) -> dict[str, Any]:
         "idle_timeout_s": record.idle_timeout_s,
         "expires_at": record.expires_at,
         "preload": list(record.preload) or None,
+        "read_only_root": record.read_only_root,
     }
 
 
@@ -114,6 +115,7 @@ def _record(row: Row[Any]) -> SandboxRecord:
         idle_timeout_s=row.idle_timeout_s,
         expires_at=row.expires_at,
         preload=strings(row.preload or ()),
+        read_only_root=row.read_only_root,
         version=row.version,
     )
 

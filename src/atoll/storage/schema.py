@@ -18,12 +18,13 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
     text,
 )
 
 from atoll.storage.columns import FaithfulText, JsonText
 
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = MetaData()
 
@@ -66,6 +67,7 @@ sandboxes = Table(
     _time("idle_timeout_s", nullable=True),
     _time("expires_at", nullable=True),
     _json("preload", nullable=True),
+    Column("read_only_root", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("tenant", "living_name", name="sandboxes_living_name"),
     Index("sandboxes_of_tenant", "tenant", "living", "id"),
     Index("sandboxes_living", "living", "id"),
@@ -96,6 +98,7 @@ processes = Table(
     ),
 )
 
+# `rules` are the profile, limits and network that its sandbox had; NULL in the oldest ones.
 snapshots = Table(
     "snapshots",
     metadata,
@@ -108,6 +111,7 @@ snapshots = Table(
     _json("labels"),
     _time("created_at"),
     Column("size_bytes", BigInteger, nullable=False),
+    _json("rules", nullable=True),
     UniqueConstraint("tenant", "name", name="snapshots_name"),
     Index("snapshots_of_tenant", "tenant", "id"),
 )

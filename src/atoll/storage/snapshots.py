@@ -1,13 +1,15 @@
 """Snapshots: names are unique per tenant."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, select
 
 from atoll.core.errors import Conflict
+from atoll.core.model import Limits, NetworkPolicy
 from atoll.core.records import SnapshotRecord
-from atoll.storage.columns import check_keys
+from atoll.storage.columns import check_keys, strings
 from atoll.storage.database import Database, check_page
 from atoll.storage.schema import snapshots
 
@@ -32,10 +34,18 @@ def _values(record: SnapshotRecord) -> dict[str, Any]:
         "labels": dict(record.labels),
         "created_at": record.created_at,
         "size_bytes": record.size_bytes,
+        "rules": {
+            "profile": record.profile,
+            "limits": asdict(record.limits),
+            "network": asdict(record.network),
+            "read_only_root": record.read_only_root,
+        },
     }
 
 
 def _record(row: Row[Any]) -> SnapshotRecord:
+    rules: dict[str, Any] = row.rules or {}
+    network = rules.get("network", {"mode": "none", "allow": (), "deny": ()})
     return SnapshotRecord(
         id=row.id,
         tenant=row.tenant,
@@ -46,6 +56,10 @@ def _record(row: Row[Any]) -> SnapshotRecord:
         created_at=row.created_at,
         size_bytes=row.size_bytes,
         labels=row.labels,
+        profile=rules.get("profile", ""),
+        limits=Limits(**rules.get("limits", {})),
+        network=NetworkPolicy(network["mode"], strings(network["allow"]), strings(network["deny"])),
+        read_only_root=rules.get("read_only_root", False),
     )
 
 

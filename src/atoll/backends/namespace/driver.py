@@ -38,6 +38,7 @@ CAPABILITIES = frozenset(
         "watch",
         "stdin",
         "persistent",
+        "read_only_root",
     }
 )
 

@@ -80,6 +80,7 @@ def _request(spec: SandboxSpec, stack: Stack | None) -> Header:
         kept = {
             "directory": f"layers/{stack.upper}",
             "layers": [f"layers/{name}/fs" for name in stack.layers],
+            "read_only": spec.read_only_root,
         }
     return {
         "op": "make",

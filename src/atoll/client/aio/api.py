@@ -115,6 +115,11 @@ class AsyncAtoll:
         page = await self._transport.json(get("/v1/languages"))
         return [readers.language(each) for each in page.items("items")]
 
+    async def profiles(self) -> list[model.ProfileInfo]:
+        """The named sets of rules, and what of them is in force there."""
+        page = await self._transport.json(get("/v1/profiles"))
+        return [readers.profile(each) for each in page.items("items")]
+
     async def backends(self) -> list[model.BackendInfo]:
         """The kinds of isolation, and why those that cannot be used cannot."""
         page = await self._transport.json(get("/v1/backends"))

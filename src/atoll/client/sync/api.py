@@ -118,6 +118,11 @@ class Atoll:
         page = self._transport.json(get("/v1/languages"))
         return [readers.language(each) for each in page.items("items")]
 
+    def profiles(self) -> list[model.ProfileInfo]:
+        """The named sets of rules, and what of them is in force there."""
+        page = self._transport.json(get("/v1/profiles"))
+        return [readers.profile(each) for each in page.items("items")]
+
     def backends(self) -> list[model.BackendInfo]:
         """The kinds of isolation, and why those that cannot be used cannot."""
         page = self._transport.json(get("/v1/backends"))

@@ -43,13 +43,20 @@ class BackendList(AnswerModel):
 
 
 class ProfileOut(AnswerModel):
-    """A named set of limits and rules."""
+    """A named set of rules. `network` is what it asks for, `network_in_force` what one gets here.
+
+    `mounts` are the directories of the host that it shows: none, in every profile.
+    """
 
     name: str
     description: str
     default: bool
     limits: LimitsOut
     network: NetworkOut
+    network_in_force: NetworkOut
+    min_isolation: IsolationName | None
+    read_only_root: bool
+    mounts: list[str]
 
 
 class ProfileList(AnswerModel):

@@ -101,6 +101,7 @@ class SandboxOut(AnswerModel):
     last_used_at: float
     idle_timeout_s: float | None
     expires_at: float | None
+    read_only_root: bool
     version: int
 
 
@@ -134,6 +135,8 @@ class SnapshotOut(AnswerModel):
     created_at: float
     size_bytes: int
     labels: dict[str, str]
+    profile: str
+    limits: LimitsOut
 
 
 class SnapshotPage(AnswerModel):

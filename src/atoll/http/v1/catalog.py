@@ -6,11 +6,12 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from atoll.core.policy import PROFILES
-from atoll.http.answers import backend_body, limits_body, network_body, reply
+from atoll.core.profiles import NO_NETWORK
+from atoll.http.answers import Json, backend_body, limits_body, network_body, reply
 from atoll.http.describe import op, ref
 from atoll.http.front import Front, front
 from atoll.http.schemas.catalog import BackendList, LanguageList, ProfileList, ToolList
+from atoll.service.backends import NETWORK
 from atoll.service.tools import catalogue, schemas
 
 router = APIRouter(tags=["catalog"])
@@ -45,17 +46,23 @@ async def backends(request: Request) -> Response:
 
 @router.get("/v1/profiles", **op("list_profiles", gives=ProfileList))
 async def profiles(request: Request) -> Response:
-    """List the named sets of limits."""
-    usual = front(request).settings.default_profile
-    items = [
+    """List the named sets of rules."""
+    here = front(request)
+    known, reports = here.settings.profile_set, await here.services.backends.reports()
+    able = any(each.usable and NETWORK in each.capabilities for each in reports)
+    items: list[Json] = [
         {
             "name": each.name,
             "description": each.description,
-            "default": each.name == usual,
+            "default": each.name == known.default,
             "limits": limits_body(each.limits),
             "network": network_body(each.network),
+            "network_in_force": network_body(known.network(each) if able else NO_NETWORK),
+            "min_isolation": each.min_isolation and each.min_isolation.name.lower(),
+            "read_only_root": each.read_only_root,
+            "mounts": [],
         }
-        for each in PROFILES.values()
+        for each in known
     ]
     return reply({"items": items})
 

@@ -12,6 +12,7 @@ from atoll.testing.backend.links import LinkCases, OddKindCases
 from atoll.testing.backend.output import OutputCases
 from atoll.testing.backend.paths import NameCases, TreeCases
 from atoll.testing.backend.powers import PauseCases, SnapshotCases, WatchCases
+from atoll.testing.backend.roots import RootCases
 from atoll.testing.backend.starting import EnvironmentCases, SpecFilesCases, StartCases
 from atoll.testing.backend.stdin import StdinCases
 from atoll.testing.backend.terminal import TerminalCases
@@ -39,6 +40,7 @@ class BackendContract(
     ArchiveCases,
     SnapshotCases,
     PauseCases,
+    RootCases,
     WatchCases,
 ):
     """A backend is what passes this.

@@ -19,6 +19,7 @@ CAPABILITIES = {
     "pause": "`core.ports.Pausable`",
     "snapshots": "`core.ports.Snapshots`",
     "watch": "`core.ports.Watches`",
+    "read_only_root": "`SandboxSpec.read_only_root`",
 }
 """The words of `BackendReport.capabilities` that cases ask for.
 

@@ -90,6 +90,7 @@ def full_sandbox(number: int) -> SandboxRecord:
         preload=("numpy", "pandas"),
         idle_timeout_s=0.5,
         expires_at=1_800_000_000.25,
+        read_only_root=True,
         version=3,
     )
 
@@ -127,6 +128,10 @@ def snapshot(number: int, **changes: Any) -> SnapshotRecord:  # noqa: ANN401
         created_at=1_000.0,
         size_bytes=2**40,
         labels={"é": "😀"},
+        profile="restrictive",
+        limits=Limits(2**40, 0.25, 7, 2**41, 9, 10),
+        network=NetworkPolicy("allowlist", ("example.org",), ("10.1.0.0/16",)),
+        read_only_root=True,
     )
     return replace(record, **changes)
 
