@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from atoll.jail import bundle
+from atoll.jail import bundle, zygote
 
 VERSIONS = ("3.11", "3.12", "3.13")
 
@@ -44,6 +44,16 @@ def test_everything_shipped_is_used() -> None:
     # A preload of the wasm backend, and the two entries.
     entries = {"atoll.guest.wasm.warm", "atoll.jail.launch", "atoll.jail.maker"}
     assert set(bundle.MODULES) - used == entries - used
+
+
+def test_all_that_workers_import_late_is_compiled_early() -> None:
+    late, todo = set[str](), {"atoll.guest.work"}
+    early = {"atoll.wire.message", "atoll.wire.paths"}
+    while todo:
+        late |= todo
+        found = {name for module in todo for name in imports(module)}
+        todo = (found & set(bundle.MODULES)) - late - early
+    assert set(zygote.LATE) == late
 
 
 def interpreter(version: str) -> str | None:

@@ -17,7 +17,6 @@ import stat
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-from atoll.guest import pack, watching
 from atoll.wire import paths, stream
 
 Request = dict[str, Any]
@@ -322,6 +321,25 @@ def _remove(root: int, request: Request, _duplex: stream.Duplex) -> Request:
     return {}
 
 
+# The reading of archives is long, and a library; few workers of fresh sandboxes need either.
+def _pack(root: int, request: Request, duplex: stream.Duplex) -> Request:
+    from atoll.guest import pack  # noqa: PLC0415
+
+    return pack.pack(root, request, duplex)
+
+
+def _unpack(root: int, request: Request, duplex: stream.Duplex) -> Request:
+    from atoll.guest import pack  # noqa: PLC0415
+
+    return pack.unpack(root, request, duplex)
+
+
+def _watch(root: int, request: Request, duplex: stream.Duplex) -> Request:
+    from atoll.guest import watching  # noqa: PLC0415
+
+    return watching.watch(root, request, duplex)
+
+
 Operation = Callable[[int, Request, stream.Duplex], Request]
 OPERATIONS: dict[str, Operation] = {
     "stat": _stat,
@@ -331,7 +349,7 @@ OPERATIONS: dict[str, Operation] = {
     "mkdir": _mkdir,
     "move": _move,
     "remove": _remove,
-    "pack": pack.pack,
-    "unpack": pack.unpack,
-    "watch": watching.watch,
+    "pack": _pack,
+    "unpack": _unpack,
+    "watch": _watch,
 }

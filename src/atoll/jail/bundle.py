@@ -44,7 +44,10 @@ def _atoll():
     bundle = json.loads(BUNDLE)
     sources = bundle["modules"]
     from importlib.machinery import ModuleSpec
+    codes = {}
     class AtollBundle:
+        def compile(self, name):
+            codes[name] = compile(sources[name], "<" + name + ">", "exec")
         def find_spec(self, name, path=None, target=None):
             if name in sources or any(n.startswith(name + ".") for n in sources):
                 return ModuleSpec(name, self, is_package=name not in sources)
@@ -53,7 +56,9 @@ def _atoll():
         def exec_module(self, module):
             name = module.__name__
             if name in sources:
-                exec(compile(sources[name], "<" + name + ">", "exec"), module.__dict__)
+                if name not in codes:
+                    self.compile(name)
+                exec(codes.pop(name), module.__dict__)
     finder = AtollBundle()
     sys.meta_path.insert(0, finder)
     entry = "atoll.jail.launch" if len(sys.argv) > 1 else "atoll.jail.maker"

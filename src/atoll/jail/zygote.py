@@ -28,6 +28,11 @@ COMMON = (
     "os", "re", "resource", "select", "signal", "socket", "stat", "string", "struct",
     "sys", "termios", "time", "types", "typing",
 )  # fmt: skip
+# What only some workers import: compiled once, for all of them.
+LATE = (
+    "atoll.guest.work", "atoll.guest.processes", "atoll.guest.filework", "atoll.wire.stream",
+    "atoll.guest.watching", "atoll.guest.pack", "atoll.guest.forward",
+)  # fmt: skip
 
 
 def run(config: dict[str, Any], control: socket.socket, requests: socket.socket) -> NoReturn:
@@ -56,6 +61,10 @@ def _warm(preload: list[str]) -> None:
         if name.startswith("atoll."):
             # Of ours, all are imported early where sandboxes are kept; this one is wanted.
             module.warm()
+    bundle: Any = next(one for one in sys.meta_path if type(one).__name__ == "AtollBundle")
+    for name in LATE:
+        if name not in sys.modules:
+            bundle.compile(name)
     if len(os.listdir("/proc/self/task")) != 1:
         raise RuntimeError(
             f"preloading {preload} started threads, and a process with threads cannot be forked"
