@@ -19,7 +19,8 @@ import anyio
 import anyio.to_thread
 
 from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
-from atoll.backends.wasm import Program, WasmBackend, WasmConfig
+from atoll.backends.plain import PlainBackend, PlainConfig
+from atoll.backends.wasm import FirstUsable, Program, WasmBackend, WasmConfig
 from atoll.backends.wasm.backend import WARM
 from atoll.core.chain import Head
 from atoll.core.errors import AtollError, Unavailable
@@ -86,12 +87,12 @@ def wasm_backend(
     scratch: Path | None = None,
     programs: Mapping[str, Program] | None = None,
 ) -> WasmBackend:
-    """WebAssembly in namespace sandboxes of its own.
+    """WebAssembly in workers of its own, the strongest that this host and the operator allow.
 
     `scratch` is for those, when not a server; `programs` are all languages unless given.
     """
     state = settings.data_dir / "wasm"
-    workers = NamespaceBackend(
+    namespace = NamespaceBackend(
         NamespaceConfig(
             data_dir=scratch or state,
             uid=settings.uid_base,
@@ -99,8 +100,19 @@ def wasm_backend(
             binds=(*wasm_images.program(), *wasm_images.state(state)),
         )
     )
+    plain = PlainBackend(
+        PlainConfig(
+            data_dir=scratch or state,
+            uid=settings.uid_base,
+            library=wasm_images.library(),
+            binds=(*wasm_images.runner(), *wasm_images.state(state)),
+        )
+    )
+    workers: dict[str, Backend] = {"namespace": namespace, "plain": plain}
+    workers["auto"] = FirstUsable((namespace, plain))
     return WasmBackend(
-        WasmConfig(state, _wasm_programs() if programs is None else programs), workers
+        WasmConfig(state, _wasm_programs() if programs is None else programs),
+        workers[settings.wasm_workers],
     )
 
 

@@ -105,6 +105,11 @@ class Settings(BaseModel):
     backends: tuple[str, ...] = Field(
         ("namespace", "wasm"), description="Kinds of isolation, the preferred first."
     )
+    wasm_workers: Literal["auto", "namespace", "plain"] = Field(
+        "auto",
+        description="Where WebAssembly runs: in namespaces, in plain processes (weaker), or `auto`:"
+        " plain only where there are no namespaces.",
+    )
     uid_base: Annotated[int, Field(ge=1)] = Field(
         0x70000000,
         description="As root: the host's user id of sandboxes; it should own nothing else.",

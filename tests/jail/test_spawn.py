@@ -131,7 +131,7 @@ async def test_the_loss_of_a_zygote(data: Path, which: str) -> None:
         async with backend.open(fresh()) as box:
             process = await box.start(script("echo on; sleep 60"))
             assert await first(process) == b"on\n"
-            (slot,) = backend._slots.values()
+            (slot,) = backend._zygotes._slots.values()
             family = descendants(slot.zygote.pid)
             os.kill(family[["launcher", "maker", "zygote"].index(which)], signal.SIGKILL)
             with anyio.fail_after(5):

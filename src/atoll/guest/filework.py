@@ -3,7 +3,7 @@
 The server sends a request with a stream socket; a worker answers on that socket and ends. It has
 the rights of the sandbox's user namespace, so a guest's `chmod 000` does not stop the owner of the
 sandbox, but every path goes through `wire.paths` and so stays inside the sandbox whatever links
-the guest plants.
+the guest plants. Where nothing is mounted, `root` in the request is the sandbox's directory.
 """
 
 import contextlib
@@ -55,7 +55,9 @@ def serve(request: Request, sock: socket.socket) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (bound, hard))
     os.umask(0)
     duplex = stream.Duplex(sock)
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = request.get("root")
+    if root is None:
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         result = OPERATIONS[request["file"]](root, request, duplex)
         duplex.end(stream.END, result)
@@ -107,7 +109,7 @@ def _stat(root: int, request: Request, _duplex: stream.Duplex) -> Request:
         finally:
             os.close(fd)
     if path == "/":
-        return describe("/", os.stat("/"))
+        return describe("/", os.fstat(root))
     with paths.parent(root, path) as (directory, name):
         return _stat_at(directory, name, path)
 
@@ -193,12 +195,17 @@ def write_target(root: int, path: str, own: int) -> str:
                 return path
             raise
         try:
-            target = os.readlink(str(fd), dir_fd=own)
+            target = _beneath(os.readlink(str(root), dir_fd=own), os.readlink(str(fd), dir_fd=own))
             if _names(root, target, fd):
                 return target
         finally:
             os.close(fd)
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+
+
+def _beneath(root: str, path: str) -> str:
+    """The kernel's word for a place, as a path of the sandbox whose root it calls `root`."""
+    return path.removeprefix(root) if root != "/" and path.startswith(f"{root}/") else path
 
 
 def _is_link(root: int, path: str) -> bool:

@@ -71,7 +71,7 @@ def rehearse() -> None:
     request, blob = message.decode(_REHEARSAL)
     with contextlib.suppress(OSError):
         os.chdir(request["cwd"])
-        _write_files(request["files"], blob)
+        _write_here(request["files"], blob)
         python.rehearse(request["argv"], request["env"])
         os.unlink(request["argv"][-1])
         os.chdir("/")
@@ -85,8 +85,8 @@ def become(request: Request, blob: bytes, extra: int | None, report: int) -> NoR
         stage = "files"
         if request["files"]:
             if extra is not None:
-                blob = _whole(extra)
-            _write_files(request["files"], blob)
+                blob = whole(extra)
+            _write_here(request["files"], blob)
         if extra is not None:
             os.close(extra)
         stage = "exec"
@@ -98,10 +98,15 @@ def become(request: Request, blob: bytes, extra: int | None, report: int) -> NoR
             python.main(call, given)  # returns when the code must run cold
         _exec(request["argv"], env)
     except (OSError, paths.BadPath, ValueError) as error:
-        number = getattr(error, "errno", None) or errno.EINVAL
-        text = {"stage": stage, "errno": number, "detail": str(error)[:1000]}
-        os.write(report, json.dumps(text).encode())
-        os._exit(127)
+        refuse(report, stage, error)
+
+
+def refuse(report: int, stage: str, error: Exception) -> NoReturn:
+    """Say what went wrong, and end."""
+    number = getattr(error, "errno", None) or errno.EINVAL
+    text = {"stage": stage, "errno": number, "detail": str(error)[:1000]}
+    os.write(report, json.dumps(text).encode())
+    os._exit(127)
 
 
 def _exec(argv: list[str], env: Mapping[str, str]) -> NoReturn:
@@ -110,7 +115,8 @@ def _exec(argv: list[str], env: Mapping[str, str]) -> NoReturn:
     os.execvpe(argv[0], argv, env)
 
 
-def _whole(fd: int) -> bytes:
+def whole(fd: int) -> bytes:
+    """All that a file holds."""
     size = os.fstat(fd).st_size
     data = bytearray()
     while len(data) < size:
@@ -121,10 +127,14 @@ def _whole(fd: int) -> bytes:
     return bytes(data)
 
 
-def _write_files(files: list[list[Any]], blob: bytes) -> None:
-    """Lay the files down as the guest's own user; `files` are [path, size], bytes in order."""
+def _write_here(files: list[list[Any]], blob: bytes) -> None:
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    base = os.getcwd()
+    write_files(root, os.getcwd(), files, blob)
+    os.close(root)
+
+
+def write_files(root: int, base: str, files: list[list[Any]], blob: bytes) -> None:
+    """Lay the files down as the guest's own user; `files` are [path, size], bytes in order."""
     offset = 0
     for path, size in files:
         target = paths.clean(path, base)
@@ -139,4 +149,3 @@ def _write_files(files: list[list[Any]], blob: bytes) -> None:
         while view:
             view = view[os.write(fd, view) :]
         os.close(fd)
-    os.close(root)

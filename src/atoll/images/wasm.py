@@ -28,6 +28,18 @@ def program() -> tuple[tuple[str, str], ...]:
     )
 
 
+def runner() -> tuple[tuple[str, str], ...]:
+    """The same for what a worker without an image reads of ours."""
+    found = _package(_RUNNER)
+    return () if found is None else ((str(found), f"{LIBRARY}/{_RUNNER.replace('.', '/')}"),)
+
+
+def library() -> Path | None:
+    """The directory on the host that has the engine; None where wasmtime is not installed."""
+    found = _package("wasmtime")
+    return None if found is None else found.parent
+
+
 def state(directory: Path) -> tuple[tuple[str, str], ...]:
     """The same for the directories of compiled code and of Python's modules."""
     return tuple((str(directory / name), f"{STATE}/{name}") for name in ("code", "python"))

@@ -21,6 +21,7 @@ MODULES = (
     "atoll.guest.watching",
     "atoll.guest.processes",
     "atoll.guest.work",
+    "atoll.guest.wasm.home",
     "atoll.guest.wasm.report",
     "atoll.guest.wasm.values",
     "atoll.guest.wasm.engine",
@@ -36,6 +37,8 @@ MODULES = (
     "atoll.jail.child",
     "atoll.jail.zygote",
     "atoll.jail.maker",
+    "atoll.jail.landlock",
+    "atoll.jail.plain",
 )
 
 _LOADER = """
@@ -61,7 +64,7 @@ def _atoll():
                 exec(codes.pop(name), module.__dict__)
     finder = AtollBundle()
     sys.meta_path.insert(0, finder)
-    entry = "atoll.jail.launch" if len(sys.argv) > 1 else "atoll.jail.maker"
+    entry = bundle["config"]["entry"] if len(sys.argv) > 1 else "atoll.jail.maker"
     module = __import__(entry, fromlist=["run"])
     if bundle["config"]["data"]:
         # Kept sandboxes may change what later imports would find; theirs are all done now.

@@ -80,7 +80,7 @@ def become_program(request: Request, fds: list[int], final: bytes, cover: mounts
         received = message.receive(sock)
         if received is not None:
             order, blob, extra = received
-            _limit_cpu(order["cpu_s"])
+            limit_cpu(order["cpu_s"])
             start.become(order, blob, extra[0] if extra else None, sock.detach())
     except BaseException as error:  # noqa: BLE001 (no caller; whoever waits for the pid is told)
         os.write(fds[1], f"{type(error).__name__}: {error}".encode()[:500])
@@ -125,7 +125,7 @@ def _confine(request: Request, final: bytes) -> None:
     sys_.install_filter(final)
 
 
-def _limit_cpu(cpu_s: float) -> None:
+def limit_cpu(cpu_s: float) -> None:
     """In whole seconds, rounded up: SIGXCPU at the limit, SIGKILL two seconds later."""
     cpu = max(1, int(cpu_s + 0.999))
     lower(resource.RLIMIT_CPU, cpu, cpu + 2)

@@ -130,6 +130,41 @@ def final() -> bytes:
     return _exported(build)
 
 
+# What a worker that runs alone, without namespaces around it, has no use for: whatever reaches
+# other processes, starts programs, or holds memory that nobody counts.
+_REACHING = """
+accept accept4 bind connect execve execveat fork getpeername getsockname io_cancel io_destroy
+io_getevents io_pgetevents io_setup io_submit kill listen mknod mknodat mq_getsetattr mq_notify
+mq_open mq_timedreceive mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd name_to_handle_at
+pidfd_getfd pidfd_open pidfd_send_signal process_mrelease process_vm_readv process_vm_writev ptrace
+recvmmsg rt_sigqueueinfo rt_tgsigqueueinfo sched_setaffinity sched_setattr sched_setparam
+sched_setscheduler semctl semget semop semtimedop sendmmsg sendmsg sendto setfsgid setfsuid setgid
+setgroups setpgid setpriority setregid setresgid setresuid setreuid setsid setuid shmat shmctl
+shmdt shmget socket socketpair tgkill tkill vfork
+""".split()
+_CLONE_THREAD = 0x00010000
+_PR_SET_PDEATHSIG = 1
+
+
+@functools.cache
+def alone() -> bytes:
+    """The second part for such a worker: it may have threads, and nobody else.
+
+    Not even itself gets a signal from it, since a filter cannot tell whose number that is.
+    """
+    import pyseccomp as sc  # noqa: PLC0415 (loads a shared library)
+
+    build: Any = sc.SyscallFilter(defaction=sc.ALLOW)
+    refuse = functools.partial(build.add_rule, sc.ERRNO(_EPERM))
+    for name in (*_REACHING, *JOINING):
+        if (number := _number(sc, name)) is not None:
+            refuse(number)
+    refuse("clone", sc.Arg(0, sc.MASKED_EQ, _CLONE_THREAD, 0))
+    for option in (_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE):
+        refuse("prctl", sc.Arg(0, sc.MASKED_EQ, 0xFFFFFFFF, option))
+    return _exported(build)
+
+
 def _exported(build: Any) -> bytes:
     with tempfile.TemporaryFile() as file:
         build.export_bpf(file)

@@ -34,7 +34,9 @@ class ZygoteConfig:
     `uid` is the unprivileged user it becomes when the server is root, None otherwise. `binds` are
     (host path, path in the image), read-only. `data` is a host directory that kept sandboxes live
     in; zygotes for fresh ones have None and cannot name it. `memory_bounded` says that a cgroup
-    bounds memory; without one the guest has fewer kinds of it.
+    bounds memory; without one the guest has fewer kinds of it. With `library`, where the engine of
+    WebAssembly is on the host, it is one without an image and namespaces (`jail.plain`), and
+    `binds` are directories that its forks may read, and the names that they have for them.
     """
 
     uid: int | None
@@ -42,6 +44,12 @@ class ZygoteConfig:
     binds: tuple[tuple[str, str], ...] = ()
     data: str | None = None
     memory_bounded: bool = True
+    library: str | None = None
+
+    @property
+    def entry(self) -> str:
+        """The module that the launcher runs."""
+        return "atoll.jail.launch" if self.library is None else "atoll.jail.plain"
 
 
 class Made(NamedTuple):
@@ -230,7 +238,7 @@ async def launch(config: ZygoteConfig) -> AsyncGenerator[Zygote, None]:
     ours.setblocking(False)  # noqa: FBT003
     zygote = None
     try:
-        zygote = await _ready(ours, pid, errors)
+        zygote = await _ready(ours, pid, errors, config.entry)
         yield zygote
     finally:
         if zygote is not None:
@@ -250,12 +258,15 @@ def _bundle(config: ZygoteConfig) -> int:
             "binds": [list(pair) for pair in config.binds],
             "data": config.data,
             "seccomp": seccomp.program(memory_bounded=config.memory_bounded).hex(),
-            "final": seccomp.final().hex(),
+            "entry": config.entry,
+            "library": config.library,
+            "final": (seccomp.final() if config.library is None else seccomp.alone()).hex(),
         }
     )
 
 
-async def _ready(ours: socket.socket, pid: int, errors: int) -> Zygote:
+async def _ready(ours: socket.socket, pid: int, errors: int, entry: str) -> Zygote:
+    plain = entry != "atoll.jail.launch"
     try:
         with anyio.fail_after(START_S):
             header, fds = await _receive(ours)
@@ -265,11 +276,13 @@ async def _ready(ours: socket.socket, pid: int, errors: int) -> Zygote:
         with contextlib.suppress(BlockingIOError):
             said = os.read(errors, 4096)
         why = said.decode(errors="replace").strip().splitlines()[-1:] or [str(error)]
-        raise Unavailable(f"Namespaces cannot be used here: {why[0]}") from error
+        what = "Workers cannot be started" if plain else "Namespaces cannot be used"
+        raise Unavailable(f"{what} here: {why[0]}") from error
     for fd in fds:
         os.close(fd)
     if header.get("op") != "ready":
-        raise Unavailable(f"The image's python3 cannot be used: {header.get('detail')}")
+        what = "Workers" if plain else "The image's python3"
+        raise Unavailable(f"{what} cannot be used: {header.get('detail')}")
     return Zygote(ours, pid, str(header.get("version")))
 
 

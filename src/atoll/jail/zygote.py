@@ -38,7 +38,7 @@ LATE = (
 def run(config: dict[str, Any], control: socket.socket, requests: socket.socket) -> NoReturn:
     """Never returns: forks until the maker is gone."""
     try:
-        _warm(config["preload"])
+        warm(config["preload"])
         sys_.set_name("atoll-zygote")
         final = bytes.fromhex(config["final"])
         child.prepare(bytes.fromhex(config["seccomp"]))
@@ -50,7 +50,8 @@ def run(config: dict[str, Any], control: socket.socket, requests: socket.socket)
     os._exit(0)
 
 
-def _warm(preload: list[str]) -> None:
+def warm(preload: list[str]) -> None:
+    """Import what forks should find imported. Raises when that started a thread."""
     for name in COMMON:
         try:
             importlib.import_module(name)
@@ -76,19 +77,16 @@ def _warm(preload: list[str]) -> None:
     gc.freeze()
 
 
-class Zygote:
-    """The forks of one image."""
+class Forker:
+    """Forks on request, and tells how each fork ended. What a fork becomes is its subclass's."""
 
-    def __init__(self, control: socket.socket, requests: socket.socket, final: bytes) -> None:
+    def __init__(self, control: socket.socket, requests: socket.socket) -> None:
         self._control = control
         self._requests = requests
-        self._final = final
-        self._cover = mounts.Cover("/proc")
-        self._home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._forks: dict[int, tuple[str, int]] = {}
 
     def serve(self) -> None:
-        """Fork and reap until the maker is gone."""
+        """Fork and reap until whoever sends requests is gone."""
         wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         _signal.signal(_signal.SIGCHLD, _noted)
         _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -105,27 +103,33 @@ class Zygote:
                 if received is None:
                     return
                 request, _, fds = received
-                if request["op"] == "end":
-                    self._end(request["id"])
-                else:
-                    self._fork(request, fds)
+                self._hear(request, fds)
                 for fd in fds:
                     os.close(fd)
 
+    def _hear(self, request: message.Header, fds: list[int]) -> None:
+        if request["op"] == "end":
+            self._end(request["id"])
+        else:
+            self._fork(request, fds)
+
     def _fork(self, request: message.Header, fds: list[int]) -> None:
-        """Programs live in the sandbox's pid namespace; workers do not, so no guest sees them."""
-        program = request["op"] == "start"
         try:
-            sys_.setns(fds[0] if program else self._home, sys_.CLONE_NEWPID)
+            self._aim(request, fds)
             pid = os.fork()
         except OSError as error:
             self._report(request["n"], None, detail=str(error))
             return
         if pid == 0:
-            if program:
-                child.become_program(request, fds, self._final, self._cover)
-            child.become_worker(request, fds)
+            self._become(request, fds)
         self._forks[pid] = (request["id"], request["n"])
+
+    def _aim(self, request: message.Header, fds: list[int]) -> None:
+        """Arrange where the next fork will be. Raises `OSError`."""
+
+    def _become(self, request: message.Header, fds: list[int]) -> NoReturn:
+        """Be what was asked for, in the fork."""
+        raise NotImplementedError
 
     def _end(self, sandbox_id: str) -> None:
         for pid, (owner, _) in self._forks.items():
@@ -148,6 +152,25 @@ class Zygote:
     def _report(self, number: int, status: int | None, **more: Any) -> None:
         if number:
             message.send(self._control, {"op": "exit", "n": number, "status": status, **more})
+
+
+class Zygote(Forker):
+    """The forks of one image."""
+
+    def __init__(self, control: socket.socket, requests: socket.socket, final: bytes) -> None:
+        super().__init__(control, requests)
+        self._final = final
+        self._cover = mounts.Cover("/proc")
+        self._home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+
+    def _aim(self, request: message.Header, fds: list[int]) -> None:
+        """Programs live in the sandbox's pid namespace; workers do not, so no guest sees them."""
+        sys_.setns(fds[0] if request["op"] == "start" else self._home, sys_.CLONE_NEWPID)
+
+    def _become(self, request: message.Header, fds: list[int]) -> NoReturn:
+        if request["op"] == "start":
+            child.become_program(request, fds, self._final, self._cover)
+        child.become_worker(request, fds)
 
 
 def _noted(_number: int, _frame: object) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from atoll.cli.doctor import cgroups, kernel, namespaces, programs
 from atoll.cli.doctor.finding import Finding, State
-from atoll.cli.doctor.verdict import examine, usable_backends
+from atoll.cli.doctor.verdict import examine, usable_backends, workers
 
 CLI = "import sys; from atoll.cli import main; sys.exit(main())"
 
@@ -29,6 +29,22 @@ def _found(*names: str) -> list[Finding]:
 def test_what_the_namespace_backend_needs(names: tuple[str, ...], backends: list[str]) -> None:
     found = [each for each in usable_backends(_found(*names)) if each == "namespace"]
     assert found == backends
+
+
+@pytest.mark.parametrize(
+    ("names", "state", "said"),
+    [
+        (("namespaces as root", "seccomp", "python3 at /usr/bin"), State.YES, "namespace backend"),
+        (("seccomp", "Landlock"), State.PARTLY, "seccomp and Landlock"),
+        (("seccomp",), State.PARTLY, "neither namespaces nor Landlock"),
+        (("Landlock",), State.NO, "nor seccomp"),
+    ],
+)
+def test_what_webassembly_runs_in(names: tuple[str, ...], state: State, said: str) -> None:
+    finding = workers(_found(*names))
+    assert finding.state is state
+    assert said in finding.detail
+    assert ("wasm" in usable_backends(_found(*names))) is (state is not State.NO)
 
 
 def test_every_finding_is_a_whole_line() -> None:

@@ -4,24 +4,25 @@ import contextlib
 import hashlib
 import os
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import anyio
 import structlog
 from anyio import to_thread
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
 from atoll.backends.namespace import facts
 from atoll.backends.namespace.disk import Disk, Stack
 from atoll.backends.namespace.opening import opened, removed
 from atoll.backends.namespace.sandbox import NamespaceSandbox
-from atoll.core.errors import AtollError, BackendFault, Conflict, NotFound, Unavailable, Unsupported
+from atoll.core.errors import AtollError, Conflict, NotFound, Unavailable, Unsupported
 from atoll.core.model import BackendReport, Isolation, SandboxSpec
 from atoll.jail import cgroups
 from atoll.jail.host.quota import watch_disks
-from atoll.jail.spawn import Zygote, ZygoteConfig, launch
+from atoll.jail.host.zygotes import Zygotes
+from atoll.jail.spawn import Zygote, ZygoteConfig
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -57,14 +58,6 @@ class NamespaceConfig:
     preload: tuple[tuple[str, ...], ...] = ()
 
 
-@dataclass
-class _Slot:
-    """A zygote in use, and how to end it."""
-
-    zygote: Zygote
-    stop: anyio.Event = field(default_factory=anyio.Event)
-
-
 class NamespaceBackend:
     """Implements `core.ports.Backend` and `Snapshots`. Enter it before use."""
 
@@ -79,8 +72,7 @@ class NamespaceBackend:
         self._instance = hashlib.sha256(os.fsencode(self._root.resolve())).hexdigest()[:10]
         self._hierarchy = cgroups.Hierarchy(0)
         self._tasks: TaskGroup | None = None
-        self._slots: dict[tuple[bool, tuple[str, ...]], _Slot] = {}
-        self._launching = anyio.Lock()
+        self._zygotes = Zygotes()
         self._layers = anyio.Lock(fast_acquire=True)
         self._trash = anyio.Event()
         self._open: dict[str, NamespaceSandbox | None] = {}
@@ -93,6 +85,7 @@ class NamespaceBackend:
             await to_thread.run_sync(self._disk.prepare)
         except OSError as error:
             raise Unavailable(f"{self._root} cannot be used: {error.strerror}.") from error
+        await self._zygotes.__aenter__()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(watch_disks, self._used, self._kept.values)
@@ -105,7 +98,7 @@ class NamespaceBackend:
             self._tasks.cancel_scope.cancel()
             await self._tasks.__aexit__(None, None, None)
             self._tasks = None
-        self._slots.clear()
+            await self._zygotes.__aexit__(None, None, None)
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(cgroups.retire, self._hierarchy)
 
@@ -114,42 +107,16 @@ class NamespaceBackend:
 
     # zygotes
     async def _zygote(self, preload: tuple[str, ...], *, kept: bool) -> Zygote:
-        key = (kept, preload)
-        async with self._launching:
-            slot = self._slots.get(key)
-            if slot is not None and not slot.zygote.broken:
-                return slot.zygote
-            if slot is not None:
-                slot.stop.set()
-                del self._slots[key]
-            if self._tasks is None:
-                raise BackendFault("The namespace backend is not running.")
-            if preload and preload not in self._config.preload:
-                raise Unsupported(f"This server does not preload {', '.join(preload)}.")
-            config = ZygoteConfig(
-                uid=self._uid,
-                preload=preload,
-                binds=self._config.binds,
-                data=str(self._root) if kept else None,
-                memory_bounded=self._hierarchy.has("memory"),
-            )
-            answer = await self._tasks.start(self._hold, config)
-            if isinstance(answer, AtollError):
-                raise answer
-            assert isinstance(answer, _Slot)  # noqa: S101
-            self._slots[key] = answer
-            return answer.zygote
-
-    async def _hold(
-        self, config: ZygoteConfig, *, task_status: TaskStatus[_Slot | AtollError]
-    ) -> None:
-        try:
-            async with launch(config) as zygote:
-                slot = _Slot(zygote)
-                task_status.started(slot)
-                await slot.stop.wait()
-        except AtollError as error:
-            task_status.started(error)
+        if preload and preload not in self._config.preload:
+            raise Unsupported(f"This server does not preload {', '.join(preload)}.")
+        config = ZygoteConfig(
+            uid=self._uid,
+            preload=preload,
+            binds=self._config.binds,
+            data=str(self._root) if kept else None,
+            memory_bounded=self._hierarchy.has("memory"),
+        )
+        return await self._zygotes.of(config)
 
     # the waist
     async def probe(self) -> BackendReport:

@@ -181,6 +181,7 @@ class WasmBackend:
                 name=self.name, usable=False, isolation=Isolation.INTERPOSED, why=self._why
             )
         inner = await self._workers.probe()
+        files = inner.facts.get("files")
         able = CAPABILITIES | (DELEGATED & inner.capabilities)
         if "sh" in self._config.programs:
             able |= {"programs"}
@@ -199,6 +200,7 @@ class WasmBackend:
             facts={
                 "engine": self._cache.key,
                 "workers": inner.name,
+                **({"workers_files": files} if files else {}),
                 "programs": " ".join(sorted(self._config.programs)) or "none",
             },
         )

@@ -1,5 +1,6 @@
 """`atoll-wasm`: run a WebAssembly module as a program of a sandbox."""
 
+import contextlib
 import getopt
 import json
 import os
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 from atoll.guest.wasm import engine, quickjs, runner, waiting
+from atoll.guest.wasm.home import Home
 from atoll.guest.wasm.report import FAILED_CODE, Refused, Report
 
 USAGE = """\
@@ -37,17 +39,19 @@ class Command(NamedTuple):
     code: str | None
     report: str | None
     target: str | None
+    home: Home
     wait: bool = False
     brief: bool = False
 
 
-def main(words: list[str] | None = None) -> NoReturn:
+def main(words: list[str] | None = None, home: Home | None = None) -> NoReturn:
     """Run what the command line says, and end the process as the module ended."""
+    home = home or Home()
     try:
-        command = _command(sys.argv[1:] if words is None else words)
+        command = _command(sys.argv[1:] if words is None else words, home)
         if command.wait:
             task = command.task._replace(stdio=False) if command.code else None
-            command = _command(waiting.wait(task, command.code))
+            command = _command(waiting.wait(task, command.code, home), home)
     except (getopt.GetoptError, ValueError) as error:
         sys.stderr.write(f"atoll-wasm: {error}\n{USAGE}")
         sys.exit(_USAGE_CODE)
@@ -58,7 +62,7 @@ def main(words: list[str] | None = None) -> NoReturn:
     _run(command)
 
 
-def _command(words: list[str]) -> Command:
+def _command(words: list[str], home: Home) -> Command:
     pairs, rest = getopt.getopt(words, "h", _OPTIONS)
     given = dict(pairs)
     if "-h" in given or "--help" in given:
@@ -71,6 +75,7 @@ def _command(words: list[str]) -> Command:
     if root.startswith("/") and root != "/":
         roots.append((root, root, True))
     roots += [_directory(value) for name, value in pairs if name == "--dir"]
+    roots = [(home.named(place), name, writable) for place, name, writable in roots]
     environment = given.get("--env")
     task = runner.Task(
         argv=rest,
@@ -80,20 +85,20 @@ def _command(words: list[str]) -> Command:
         memory_bytes=_number(given, "--memory-mb") * runner.MIB,
         fuel=_number(given, "--fuel"),
         wall_s=_seconds(given, "--wall-s"),
-        call=_CALLS[given.get("--call", "")],
+        call=_call(given.get("--call", ""), home),
     )
     code, report, target = (given.get(name) for name in ("--code", "--report", "--compile"))
-    return Command(task, rest[0], code, report, target, "--wait" in given, "--brief" in given)
+    code = None if code is None else home.named(code)
+    return Command(task, rest[0], code, report, target, home, "--wait" in given, "--brief" in given)
 
 
-def _quickjs(task: runner.Task, store: Any, instance: Any) -> Report:
-    return quickjs.call(task.argv, store, instance)
-
-
-_CALLS: dict[str, Callable[[runner.Task, Any, Any], Report] | None] = {
-    "": None,
-    "quickjs": _quickjs,
-}
+def _call(name: str, home: Home) -> Callable[[runner.Task, Any, Any], Report] | None:
+    if not name:
+        return None
+    if name != "quickjs":
+        raise ValueError(f"there is no way to call {name!r}")
+    here = home.named(quickjs.HERE)
+    return lambda task, store, instance: quickjs.call(here, task.argv, store, instance)
 
 
 def _directory(value: str) -> tuple[str, str, bool]:
@@ -107,12 +112,12 @@ def _compile(command: Command, target: str) -> NoReturn:
     """Write the compiled code to a file, or why not to the report."""
     status = 0
     try:
-        data = engine.read(command.path)
-        _write(target, engine.artefact(data, fuel=command.task.fuel > 0))
+        data = engine.read(command.home.named(command.path))
+        _write(command.home.made(target), engine.artefact(data, fuel=command.task.fuel > 0))
     except Refused as refused:
         status = FAILED_CODE
         if command.report is not None:
-            _write(command.report, refused.report.json())
+            _write(command.home.made(command.report), refused.report.json())
     os._exit(status)
 
 
@@ -122,12 +127,12 @@ def _run(command: Command) -> NoReturn:
     def load() -> Any:
         if command.code is not None:
             return engine.trusted(command.code, fuel=task.fuel > 0)
-        return engine.compiled(engine.read(command.path), fuel=task.fuel > 0)
+        return engine.compiled(engine.read(command.home.named(command.path)), fuel=task.fuel > 0)
 
     def tell(report: Report) -> None:
         if target is not None:
             if not command.brief or task.invoke or report.status == FAILED_CODE:
-                _write(target, report.json())
+                _write(command.home.made(target), report.json())
         elif report.code is None:
             sys.stderr.write(f"atoll-wasm: {report.reason}: {report.detail}\n")
         if task.invoke and report.results and target is None:
@@ -144,8 +149,11 @@ def _run(command: Command) -> NoReturn:
 def _write(target: str, data: bytes) -> None:
     """Whole or not at all; the module may have filled the disk."""
     draft = f"{target}.part"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with open(draft, "wb") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+        with open(os.open(draft, flags, 0o644), "wb") as file:
             file.write(data)
         os.replace(draft, target)
     except OSError as error:

@@ -8,9 +8,9 @@ HERE = "/opt/atoll/lib/atoll/guest/wasm"
 REHEARSAL = "/rehearsal"
 
 
-def call(argv: list[str], store: Any, instance: Any) -> Report:
-    """Evaluate the driver with the words after the program's name as its arguments."""
-    with open(f"{HERE}/quickjs.js", encoding="utf-8") as file:
+def call(here: str, argv: list[str], store: Any, instance: Any) -> Report:
+    """Evaluate the driver, a file in `here`, with the words after the program's name."""
+    with open(f"{here}/quickjs.js", encoding="utf-8") as file:
         driver = file.read()
     exports = instance.exports(store)
     exports["_initialize"](store)
@@ -19,9 +19,9 @@ def call(argv: list[str], store: Any, instance: Any) -> Report:
     return Report(EXITED, 1 if failed else 0)
 
 
-def rehearse(_task: object, store: Any, instance: Any) -> Report:
+def rehearse(here: str, _task: object, store: Any, instance: Any) -> Report:
     """Run a program with nothing to do, of our own."""
-    return call(["qjs", f"{REHEARSAL}/rehearsal.js"], store, instance)
+    return call(here, ["qjs", f"{REHEARSAL}/rehearsal.js"], store, instance)
 
 
 def _placed(words: list[str], store: Any, exports: Any) -> int:

@@ -7,6 +7,7 @@ module's too; or `-` and why not, as JSON.
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import resource
@@ -15,23 +16,24 @@ import sys
 from typing import Any, NoReturn
 
 from atoll.guest.wasm import engine, quickjs, runner
+from atoll.guest.wasm.home import Home
 from atoll.wire import paths
 
 HEADER_MAX = 4 * 1024 * 1024
 
 
-def wait(warm: runner.Task | None, code: str | None) -> list[str]:
+def wait(warm: runner.Task | None, code: str | None, home: Home) -> list[str]:
     """The words of the command to run. Ends the process when there will be none."""
-    for step in (_trifle, lambda: _rehearse(warm, code)):
+    for step in (_trifle, lambda: _rehearse(warm, code, home)):
         if select.select([0], [], [], 0)[0]:
             break
         step()
     header = _header()
     stage = "cwd"
     try:
-        os.chdir(header["cwd"])
+        home.enter(header["cwd"])
         stage = "files"
-        _write_files(header["files"])
+        _write_files(home, header["files"])
     except (OSError, paths.BadPath, ValueError) as error:
         _refuse(stage, error)
     used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
@@ -49,13 +51,14 @@ def _trifle() -> None:
     runner.run(runner.Task(["trifle"], {}, [(".", "/", True)], stdio=False), engine.trifle, _ignore)
 
 
-def _rehearse(task: runner.Task | None, code: str | None) -> None:
+def _rehearse(task: runner.Task | None, code: str | None, home: Home) -> None:
     """Run a program with nothing to do, in an instance of its own: its code's pages are there."""
     if task is None or code is None or not os.path.exists(code):
         return
     if task.call is not None:
-        place = (quickjs.HERE, quickjs.REHEARSAL, False)
-        task = task._replace(call=quickjs.rehearse, roots=[place])
+        here = home.named(quickjs.HERE)
+        place = (here, quickjs.REHEARSAL, False)
+        task = task._replace(call=functools.partial(quickjs.rehearse, here), roots=[place])
     with contextlib.suppress(OSError):
         runner.run(task, lambda: engine.trusted(code, fuel=False), _ignore)
 
@@ -82,11 +85,10 @@ def _exactly(size: int) -> bytes:
     return bytes(data)
 
 
-def _write_files(files: list[list[Any]]) -> None:
+def _write_files(home: Home, files: list[list[Any]]) -> None:
     """Lay the files down as the guest's own user; links lead only inside the sandbox."""
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
-    base = os.getcwd()
+    root, base = home.root, home.cwd
     for path, size in files:
         content = _exactly(size)
         target = paths.clean(path, base)
@@ -97,7 +99,6 @@ def _write_files(files: list[list[Any]]) -> None:
             fd = paths.open_in(root, target, flags, 0o644)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
-    os.close(root)
 
 
 def _refuse(stage: str, error: Exception) -> NoReturn:

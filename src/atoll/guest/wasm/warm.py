@@ -11,12 +11,12 @@ from atoll.guest.wasm import engine, program
 LIBRARY = "/opt/atoll/lib"
 
 
-def warm() -> None:
+def warm(library: str = LIBRARY) -> None:
     """Import the engine and make what all modules share, where the image has it."""
-    if not os.path.isdir(f"{LIBRARY}/wasmtime"):
+    if not os.path.isdir(f"{library}/wasmtime"):
         return
-    sys.path.append(LIBRARY)
+    sys.path.append(library)
     engine.linker(fuel=False)
     engine.trifle()
-    sys.path.remove(LIBRARY)
+    sys.path.remove(library)
     sys.modules["atoll_wasm"] = program
