@@ -52,6 +52,7 @@ from atoll.service.keys import KeyQuotas, Keys
 from atoll.service.languages import Languages
 from atoll.service.outputs import OutputLogs
 from atoll.service.pool import Pool, Shape, Tuning, Warm
+from atoll.service.ports import Ports
 from atoll.service.processes import Processes
 from atoll.service.quotas import Quotas
 from atoll.service.reconcile import Reconciler
@@ -289,6 +290,7 @@ async def _wire(
             clock=clock,
         ),
         files=FilesOf(sandboxes=sandboxes, audit=audit),
+        ports=Ports(sandboxes=sandboxes, audit=audit),
         snapshots=Snapshots(
             store=store,
             keeper=keeper,

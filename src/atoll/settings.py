@@ -218,6 +218,12 @@ class Settings(BaseModel):
     body_min_rate: Annotated[int, Field(ge=1)] = Field(
         16 * 1024, description="The slowest speed of a body, in bytes per second."
     )
+    port_answer_s: Seconds = Field(
+        120.0, description="How long a program in a sandbox may take to begin its HTTP answer."
+    )
+    port_idle_s: Seconds = Field(
+        300.0, description="How long its answer may be silent before it is cut off."
+    )
     heartbeat_s: Seconds = Field(15.0, description="Between comments on a stream that is silent.")
     max_streams: Count = Field(1000, description="Event streams and terminals open at once.")
     max_listing: Count = Field(10_000, description="Entries in one listing of a directory.")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from atoll.cli import copy, outcome, process, shell, show
+from atoll.cli import copy, forward, outcome, process, shell, show
 from atoll.cli.options import (
     Environment,
     Json,
@@ -49,6 +49,7 @@ def add_to(app: typer.Typer) -> None:
     copy.add_to(group)
     shell.add_to(group)
     process.add_to(group)
+    forward.add_to(group)
     app.add_typer(group, name="sandbox")
 
 
@@ -63,6 +64,9 @@ def create(
     base: Annotated[str | None, typer.Option(help="A snapshot to begin from.")] = None,
     preload: Preload = None,
     env: Environment = None,
+    port: Annotated[
+        list[int] | None, typer.Option(help="A port that may be reached; repeatable.")
+    ] = None,
     label: Labels = None,
     idle_timeout: Annotated[
         float | None, typer.Option(help="Seconds without use until it is stopped.")
@@ -83,6 +87,7 @@ def create(
         "base": base,
         "preload": preload,
         "env": pairs(env, "--env"),
+        "ports": port,
         "labels": pairs(label, "--label"),
         "idle_timeout_s": idle_timeout,
         "lifetime_s": lifetime,

@@ -134,6 +134,7 @@ class SandboxInfo:
     expires_at: float | None
     read_only_root: bool
     version: int
+    ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ class SandboxOptions(Placement, total=False):
     idle_timeout_s: float | None
     lifetime_s: float | None
     base: str
+    ports: Sequence[int]
 
 
 class SandboxChanges(TypedDict, total=False):

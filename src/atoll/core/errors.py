@@ -12,6 +12,7 @@
     ├── QuotaExceeded       the tenant has used what it may use
     ├── Busy                full just now; says when to come back        (retryable)
     ├── Unsupported         no backend here can do that
+    ├── NotListening        no program in the sandbox answers at that port  (retryable)
     ├── Unavailable         a facility of the host is missing: says which and what to install
     └── BackendFault        our own failure in a sandbox; says which      (retryable)
 
@@ -116,6 +117,13 @@ class Unsupported(AtollError):
     """No backend here can do that, or this backend cannot."""
 
     code = "unsupported"
+
+
+class NotListening(AtollError):
+    """No program in the sandbox takes connections at that port: not yet, or not any more."""
+
+    code = "not_listening"
+    retryable = True
 
 
 class Unavailable(AtollError):

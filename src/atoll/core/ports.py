@@ -174,6 +174,38 @@ class Watches(Protocol):
         ...
 
 
+class Connection(Protocol):
+    """A stream of bytes to a program in a sandbox, that listens there. Close it.
+
+    All but `aclose` raise `ConnectionError` when it was broken off.
+    """
+
+    async def receive(self, most: int = 65_536) -> bytes:
+        """What has come, or the next that comes; nothing at the end."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it; waits while the program does not read."""
+        ...
+
+    async def end(self) -> None:
+        """There is no more to be sent; more may come. Idempotent."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of it. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Dials(Protocol):
+    """A sandbox whose own loopback can be connected to, also where it has no network."""
+
+    async def dial(self, port: int) -> Connection:
+        """Connect to what listens on 127.0.0.1 or ::1 in the sandbox. `NotListening`."""
+        ...
+
+
 @runtime_checkable
 class RunsModules(Protocol):
     """A sandbox for which `ProcessSpec.function` and `ProcessSpec.fuel` mean something."""

@@ -19,5 +19,9 @@ def serve(request: Request, sock: socket.socket | None, own: int) -> None:
         from atoll.guest import filework  # noqa: PLC0415 (tar and its like, for the rest nothing)
 
         filework.serve({**request, "own": own}, sock)
+    elif sock is not None and work == "dial":
+        from atoll.guest import dialing  # noqa: PLC0415 (few sandboxes ever need it)
+
+        dialing.serve(request["port"], sock)
     elif sock is not None and work == "memory":
         processes.watch_memory(request["bytes"], sock)

@@ -22,6 +22,7 @@ from atoll.http.middleware.boundary import Boundary, request_id
 from atoll.http.middleware.bounds import Bounds
 from atoll.http.middleware.guard import Guard
 from atoll.http.middleware.measured import Measured
+from atoll.http.ports import routes as ports
 from atoll.http.services import Services
 from atoll.http.session import Sessions
 from atoll.http.streams import Streams
@@ -133,6 +134,7 @@ def _about() -> dict[str, Any]:
 def _add_routes(app: Application) -> None:
     for module in _ROUTES:
         app.include_router(module.router)
+    ports.add_to(app)
 
 
 def _front(services: Services, settings: Settings) -> Front:
@@ -163,7 +165,9 @@ def is_public(path: str) -> bool:
 def is_upload(scope: Scope) -> bool:
     """Whether a body may be as large as a file."""
     path: str = scope["path"]
-    return scope["method"] == "PUT" and path.startswith("/v1/sandboxes/")
+    if not path.startswith("/v1/sandboxes/"):
+        return False
+    return scope["method"] == "PUT" or path.split("/", 5)[4:5] == ["ports"]
 
 
 async def _refused(request: Request, error: Exception) -> Response:

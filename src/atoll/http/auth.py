@@ -8,7 +8,6 @@ of this very server, and whatever a proxy has forwarded does not count as local.
 import ipaddress
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
@@ -70,7 +69,8 @@ class Authenticator:
     def _refuse_other_sites(self, head: Mapping[bytes, str]) -> None:
         origin = head.get(b"origin", "").lower()
         if origin:
-            if origin in self._origins or urlsplit(origin).netloc == head.get(b"host", "").lower():
+            host = head.get(b"host", "").lower()
+            if origin in self._origins or origin.partition("://")[2] == host:
                 return
         elif head.get(b"sec-fetch-site", "none") in {"none", "same-origin"}:
             return

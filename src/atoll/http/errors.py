@@ -30,6 +30,7 @@ STATUS: Mapping[type[core.AtollError], int] = {
     core.QuotaExceeded: 403,
     core.Busy: 429,
     core.Unsupported: 422,
+    core.NotListening: 502,
     core.Unavailable: 424,
     core.BackendFault: 500,
 }
@@ -47,6 +48,9 @@ TITLES: Mapping[str, str] = {
     "quota_exceeded": "The quota is used up",
     "busy": "Busy at the moment",
     "unsupported": "Not supported here",
+    "not_listening": "Nothing listens there",
+    "bad_gateway": "The program did not answer properly",
+    "gateway_timeout": "The program did not answer in time",
     "unavailable": "The host lacks something",
     "backend_fault": "The sandbox failed",
     "method_not_allowed": "No such method here",
@@ -72,6 +76,8 @@ _REFUSALS: Mapping[int, str] = {
     416: "range_not_satisfiable",
     422: "invalid_request",
     431: "headers_too_large",
+    502: "bad_gateway",
+    504: "gateway_timeout",
 }
 
 

@@ -13,6 +13,7 @@ from atoll.service.keeper import Keeper
 from atoll.service.keys import Keys
 from atoll.service.languages import Languages
 from atoll.service.pool import Pool
+from atoll.service.ports import Ports
 from atoll.service.processes import Processes
 from atoll.service.quotas import Quotas
 from atoll.service.sandboxes import Sandboxes
@@ -27,6 +28,7 @@ class Services:
     sandboxes: Sandboxes
     processes: Processes
     files: FilesOf
+    ports: Ports
     snapshots: Snapshots
     languages: Languages
     backends: Backends

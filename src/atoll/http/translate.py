@@ -93,6 +93,7 @@ class Translator:
             idle_timeout_s=idle,
             lifetime_s=self._lease(life),
             base=request.base,
+            ports=tuple(request.ports),
             preload=self._preload(request.preload),
         )
 

@@ -13,6 +13,7 @@ MODULES = (
     "atoll.wire.message",
     "atoll.wire.paths",
     "atoll.wire.stream",
+    "atoll.guest.dialing",
     "atoll.guest.forward",
     "atoll.guest.pack",
     "atoll.guest.filework",

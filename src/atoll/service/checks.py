@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from atoll.core.errors import InvalidRequest
 from atoll.core.model import Limits
@@ -12,6 +12,8 @@ MAX_SECONDS = 10 * 366 * 24 * 3600.0
 MAX_LABELS = 64
 MAX_LABEL_CHARS = 256
 MAX_ENV_CHARS = 128 * 1024
+MAX_PORTS = 64
+MAX_PORT = 65_535
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ID = re.compile(r"(sb|snap)_[0-9a-v]{26}")
@@ -25,6 +27,7 @@ def check_create(request: CreateSandbox) -> None:
     _seconds(request.idle_timeout_s, "idle_timeout_s")
     _seconds(request.lifetime_s, "lifetime_s")
     _env(request.env)
+    _ports(request.ports)
     if request.limits is not None:
         _limits(request.limits)
 
@@ -70,6 +73,14 @@ def check_labels(labels: Mapping[str, str]) -> None:
 def _seconds(value: float | None, field: str) -> None:
     if value is not None and not (math.isfinite(value) and 0 < value <= MAX_SECONDS):
         raise InvalidRequest(f"{field} is a positive number of seconds, or null.", field=field)
+
+
+def _ports(ports: Sequence[int]) -> None:
+    if len(ports) > MAX_PORTS:
+        raise InvalidRequest(f"At most {MAX_PORTS} ports.", field="ports")
+    for port in ports:
+        if not 1 <= port <= MAX_PORT:
+            raise InvalidRequest(f"A port is a number from 1 to {MAX_PORT}.", field="ports")
 
 
 def _env(env: Mapping[str, str]) -> None:

@@ -35,6 +35,7 @@ from atoll.service.quotas import Quotas
 from atoll.service.requests import CreateSandbox
 
 SNAPSHOTS: frozenset[str] = frozenset({"snapshots"})
+PORTS: frozenset[str] = frozenset({"ports"})
 
 
 class Creation:
@@ -147,7 +148,9 @@ class Creation:
             request.network or rules.network,
             base.backend if base is not None else request.backend,
             Isolation(isolation) if isolation else None,
-            needs | (SNAPSHOTS if base is not None else NOTHING),
+            needs
+            | (SNAPSHOTS if base is not None else NOTHING)
+            | (PORTS if request.ports else NOTHING),
         )
         now = self._clock.now()
         return SandboxRecord(
@@ -169,6 +172,7 @@ class Creation:
             expires_at=None if request.lifetime_s is None else now + request.lifetime_s,
             preload=request.preload,
             read_only_root=rules.read_only_root,
+            ports=tuple(dict.fromkeys(request.ports)),
         )
 
     def _rules(self, request: CreateSandbox, base: SnapshotRecord | None) -> Profile:

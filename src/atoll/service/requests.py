@@ -40,6 +40,7 @@ class CreateSandbox:
     lifetime_s: float | None = None
     base: str | None = None
     preload: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

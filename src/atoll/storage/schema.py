@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from atoll.storage.columns import FaithfulText, JsonText
 
-REVISION = "0004"
+REVISION = "0005"
 
 metadata = MetaData()
 
@@ -68,6 +68,7 @@ sandboxes = Table(
     _time("expires_at", nullable=True),
     _json("preload", nullable=True),
     Column("read_only_root", Boolean, nullable=False, server_default=false()),
+    _json("ports", nullable=True),
     UniqueConstraint("tenant", "living_name", name="sandboxes_living_name"),
     Index("sandboxes_of_tenant", "tenant", "living", "id"),
     Index("sandboxes_living", "living", "id"),

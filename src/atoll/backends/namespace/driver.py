@@ -40,6 +40,7 @@ CAPABILITIES = frozenset(
         "stdin",
         "persistent",
         "read_only_root",
+        "ports",
     }
 )
 

@@ -14,6 +14,7 @@ import anyio
 from atoll.core.errors import BackendFault
 from atoll.core.model import Change, ExitReason, ProcessSpec, SandboxSpec
 from atoll.jail.cgroups import Group
+from atoll.jail.host.dialing import SocketConnection, dial
 from atoll.jail.host.files import JailedFiles
 from atoll.jail.host.process import JailedProcess
 from atoll.jail.host.waiting import Waiting, order, waiting
@@ -26,7 +27,7 @@ STANDBY_S = 2.0
 
 
 class NamespaceSandbox:
-    """Implements `core.ports.Sandbox`, `Ended` and `Watches`. Closed by whoever opened it.
+    """Implements `core.ports.Sandbox`, `Ended`, `Watches` and `Dials`. Closed by whoever opened it.
 
     `limits` is what every program's start carries; `standby` waits to become the first program,
     in a kept sandbox not for long. `memory_poll_bytes` is not 0 where no cgroup bounds memory and
@@ -87,6 +88,9 @@ class NamespaceSandbox:
 
     def watch(self, path: str) -> AsyncGenerator[Change, None]:
         return self._files.watch(path)
+
+    async def dial(self, port: int) -> SocketConnection:
+        return await dial(self, port)
 
     # programs
     async def start(self, spec: ProcessSpec) -> JailedProcess:

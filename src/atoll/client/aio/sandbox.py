@@ -1,11 +1,13 @@
 """One sandbox, and the sandboxes of a server."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self, Unpack
 
 from atoll.client import bodies, model, readers
 from atoll.client.aio.files import AsyncFiles
+from atoll.client.aio.lines import AsyncConnection, open_connection
 from atoll.client.aio.processes import AsyncProcesses
 from atoll.client.aio.transport import AsyncTransport
 from atoll.client.document import Document
@@ -62,6 +64,18 @@ class AsyncSandbox:
         """The same as events while it runs. Closing the generator ends the program."""
         request = post(f"{self._path}/exec/stream", bodies.command(command, options))
         return self._transport.program(request)
+
+    def url(self, port: int) -> str:
+        """Where the program at a declared port is: for HTTP and, with `ws`, WebSockets.
+
+        Who asks there needs the same key as for the rest of the API.
+        """
+        return f"{self._transport.url}{self._path}/ports/{port}/"
+
+    def connect(self, port: int) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A bare connection to the program at a declared port."""
+        path = f"{self._path}/connect/{port}"
+        return open_connection(self._transport.url, self._transport.headers, path)
 
     async def refresh(self) -> model.SandboxInfo:
         """Ask how it is now."""

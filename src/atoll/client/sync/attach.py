@@ -5,17 +5,15 @@
 
 import json
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from atoll.client import model, readers
-from atoll.client.sync.drive import Socket, connect
+from atoll.client.sync.drive import Socket
+from atoll.client.sync.lines import open_socket
 from atoll.client.document import Document
-from atoll.client.errors import AtollError, Unreachable, problem_from, problem_in
-
-_OPEN_S = 30.0
-_LARGEST_FRAME = 16 * 1024 * 1024
+from atoll.client.errors import AtollError, Unreachable, problem_in
 
 
 class Terminal:
@@ -79,22 +77,5 @@ def open_terminal(
     url: str, headers: Mapping[str, str], path: str
 ) -> Generator[Terminal, None]:
     """Connect to the terminal of the process at a path of the API."""
-    address = "ws" + url.removeprefix("http") + path + "/attach"
-    connecting = connect(
-        address,
-        additional_headers=dict(headers),
-        open_timeout=_OPEN_S,
-        max_size=_LARGEST_FRAME,
-        # A loopback or private server is not asked for through a proxy.
-        proxy=None,
-    )
-    with ExitStack() as stack:
-        try:
-            socket = stack.enter_context(connecting)
-        except InvalidStatus as refused:
-            answer = refused.response
-            body = bytes(answer.body or b"")
-            raise problem_from(answer.status_code, answer.headers, body) from refused
-        except (OSError, InvalidHandshake) as failed:
-            raise Unreachable(f"{url} did not answer: {failed}.", sent=False) from failed
+    with open_socket(url, headers, f"{path}/attach") as socket:
         yield Terminal(socket)

@@ -4,11 +4,13 @@
 """One sandbox, and the sandboxes of a server."""
 
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self, Unpack
 
 from atoll.client import bodies, model, readers
 from atoll.client.sync.files import Files
+from atoll.client.sync.lines import Connection, open_connection
 from atoll.client.sync.processes import Processes
 from atoll.client.sync.transport import Transport
 from atoll.client.document import Document
@@ -65,6 +67,18 @@ class Sandbox:
         """The same as events while it runs. Closing the generator ends the program."""
         request = post(f"{self._path}/exec/stream", bodies.command(command, options))
         return self._transport.program(request)
+
+    def url(self, port: int) -> str:
+        """Where the program at a declared port is: for HTTP and, with `ws`, WebSockets.
+
+        Who asks there needs the same key as for the rest of the API.
+        """
+        return f"{self._transport.url}{self._path}/ports/{port}/"
+
+    def connect(self, port: int) -> AbstractContextManager[Connection]:
+        """A bare connection to the program at a declared port."""
+        path = f"{self._path}/connect/{port}"
+        return open_connection(self._transport.url, self._transport.headers, path)
 
     def refresh(self) -> model.SandboxInfo:
         """Ask how it is now."""

@@ -58,6 +58,8 @@ class Boundary:
             await self._app(scope, receive, tracked)
         except ClientDisconnect:
             return
+        except Cut:
+            raise
         except Exception as error:  # noqa: BLE001 - the request boundary
             problem = self._judge(single(error), scope)
             if not tracked.begun:

@@ -39,6 +39,11 @@ class CreateSandboxRequest(Placement):
     base: Word | None = Field(
         default=None, description="The snapshot to begin with, by id or name."
     )
+    ports: list[Annotated[int, Field(ge=1, le=65_535)]] = Field(
+        default_factory=list[int],
+        max_length=64,
+        description="Ports of its loopback that may be reached at `…/ports/{port}/`; no others.",
+    )
 
 
 class ChangeSandboxRequest(RequestModel):
@@ -103,6 +108,7 @@ class SandboxOut(AnswerModel):
     expires_at: float | None
     read_only_root: bool
     version: int
+    ports: list[int]
 
 
 class SandboxPage(AnswerModel):

@@ -5,6 +5,7 @@ from atoll.testing.backend.archives import ArchiveCases
 from atoll.testing.backend.bounds import BoundCases
 from atoll.testing.backend.cases import CAPABILITIES, needs
 from atoll.testing.backend.content import ContentCases
+from atoll.testing.backend.dialing import DialCases
 from atoll.testing.backend.exits import ExitCases
 from atoll.testing.backend.lifetime import LifetimeCases
 from atoll.testing.backend.limits import LimitCases
@@ -42,6 +43,7 @@ class BackendContract(
     PauseCases,
     RootCases,
     WatchCases,
+    DialCases,
 ):
     """A backend is what passes this.
 

@@ -92,6 +92,7 @@ def full_sandbox(number: int) -> SandboxRecord:
         expires_at=1_800_000_000.25,
         read_only_root=True,
         version=3,
+        ports=(8080, 1),
     )
 
 

@@ -1,0 +1,1 @@
+"""Programs that listen in sandboxes, reached through this server."""
