@@ -5,6 +5,7 @@ from typing import Any
 
 from atoll.core.errors import Forbidden, InvalidRequest
 from atoll.core.model import Isolation, Limits, NetworkPolicy, ProcessSpec, TtySize
+from atoll.core.network import rules
 from atoll.core.profiles import Profile
 from atoll.core.records import SandboxRecord
 from atoll.http.schemas.execution import (
@@ -229,7 +230,9 @@ class Translator:
     def _network(self, given: NetworkIn) -> NetworkPolicy:
         if given.mode not in self._settings.network_modes and given.mode != "none":
             raise Forbidden(f"The operator of this server does not allow network {given.mode!r}.")
-        return NetworkPolicy(given.mode, given.allow, given.deny)
+        policy = NetworkPolicy(given.mode, given.allow, given.deny)
+        rules(policy)  # raises for what is no policy
+        return policy
 
 
 def bounds(settings: Settings) -> Bounds:
