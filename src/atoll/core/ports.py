@@ -3,10 +3,11 @@
 Implementations are proved by the public suites in `atoll.testing`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol, runtime_checkable
 
+from atoll.core.images import Collected, Image, Progress
 from atoll.core.model import (
     BackendReport,
     Change,
@@ -253,3 +254,46 @@ class Snapshots(Protocol):
         ...
 
     async def snapshots(self) -> Sequence[str]: ...
+
+
+class ImageRoots(Protocol):
+    """Where a backend finds the layers of images. Its methods block, briefly."""
+
+    @property
+    def layers(self) -> str:
+        """The host's directory that `Image.layers` are names in; it exists."""
+        ...
+
+    def use(self, reference: str) -> AbstractContextManager[Image]:
+        """The image of a pinned reference, not collected within the block. `NotFound`."""
+        ...
+
+
+class ImageNames(Protocol):
+    """What names of images mean here."""
+
+    async def resolve(self, name: str) -> str:
+        """The host image, or a pinned reference. `InvalidRequest` that says what to do."""
+        ...
+
+    def detect(self, argv: Sequence[str]) -> str:
+        """The name of the image that a command is meant for; the host image for most."""
+        ...
+
+
+class Images(Protocol):
+    """The images that are here."""
+
+    async def list(self) -> Sequence[Image]: ...
+
+    def pull(self, name: str) -> AsyncGenerator[Progress, None]:
+        """Make or update the image of that name. What an interruption leaves is used again."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Forget a name; the image goes with the next collection, once nothing uses it."""
+        ...
+
+    async def collect(self, used: Collection[str]) -> Collected:
+        """Remove what no name, none of the pinned references `used` and nothing open needs."""
+        ...

@@ -92,7 +92,8 @@ def become(request: Request, blob: bytes, extra: int | None, report: int) -> NoR
         stage = "exec"
         given = request["env"]  # None: as it is
         env = os.environ if given is None else given
-        call = None if request.get("tty") else python.recognise(request["argv"], env)
+        cold = request.get("tty") or request.get("cold")
+        call = None if cold else python.recognise(request["argv"], env)
         if call is not None:
             os.close(report)
             python.main(call, given)  # returns when the code must run cold

@@ -67,7 +67,7 @@ def _atoll():
     sys.meta_path.insert(0, finder)
     entry = bundle["config"]["entry"] if len(sys.argv) > 1 else "atoll.jail.maker"
     module = __import__(entry, fromlist=["run"])
-    if bundle["config"]["data"]:
+    if bundle["config"]["data"] or bundle["config"]["store"]:
         # Kept sandboxes may change what later imports would find; theirs are all done now.
         for name in sources:
             __import__(name)

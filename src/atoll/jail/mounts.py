@@ -3,7 +3,8 @@
 Two shapes. A *fresh* sandbox keeps the zygote's read-only root and gets one tmpfs, bounded in
 bytes and files, for everything it may write. A *kept* one gets an overlay whose upper directory
 is on the host's disk, and pivots into it, so that the old tree with the host's directory in it
-can no longer be named. What /proc shows depends on who mounts it, so that is left to the first
+can no longer be named. Of an image from the store both get an overlay, a fresh one's in memory.
+What /proc shows depends on who mounts it, so that is left to the first
 program; until then there is nothing in it.
 """
 
@@ -11,7 +12,7 @@ import os
 from typing import Any
 
 from atoll.jail import syscalls as sys_
-from atoll.jail.rootfs import BASE, make_place
+from atoll.jail.rootfs import BASE, STORE, make_place
 
 STAGE = "/mnt"
 ROOT = "/media"
@@ -51,18 +52,53 @@ def fresh(disk_bytes: int, disk_files: int) -> None:
     _pts("/dev/pts")
 
 
-def kept(directory: str, layers: list[str], disk_bytes: int, *, read_only: bool) -> None:
-    """An overlay of `<STAGE>/<directory>/fs` over frozen `layers` (newest first) as the root."""
-    lower = ":".join([*(f"{STAGE}/{name}" for name in layers), f"/{BASE}"])
-    options = (
-        f"lowerdir={lower},upperdir={STAGE}/{directory}/fs,workdir={STAGE}/{directory}/work,"
-        "userxattr"
+def fresh_over(image: list[str], disk_bytes: int, disk_files: int, *, read_only: bool) -> None:
+    """The same over an image of the store, its layers newest first: an overlay as the root."""
+    _tmpfs(STAGE, disk_bytes, disk_files)
+    for name in ("fs", "work", "shm"):
+        os.mkdir(f"{STAGE}/{name}", 0o755)
+    for name, mode in WRITABLE.items():
+        if name != "dev/shm":
+            os.makedirs(f"{STAGE}/fs/{name}", 0o755)
+            os.chmod(f"{STAGE}/fs/{name}", mode)
+    os.chmod(f"{STAGE}/shm", WRITABLE["dev/shm"])
+    _overlay(STAGE, [], image)
+    sys_.mount(f"{STAGE}/shm", f"{ROOT}/dev/shm", None, sys_.MS_BIND)
+    _enter(read_only=read_only)
+
+
+def kept(
+    directory: str, layers: list[str], image: list[str], disk_bytes: int, *, read_only: bool
+) -> None:
+    """An overlay of `<STAGE>/<directory>/fs` over frozen `layers` (newest first) as the root.
+
+    Beneath those, the layers of an image of the store, or, without any, the host image.
+    """
+    _overlay(f"{STAGE}/{directory}", layers, image)
+    _tmpfs(f"{ROOT}/dev/shm", disk_bytes, 4096)
+    _enter(read_only=read_only)
+
+
+def _overlay(place: str, layers: list[str], image: list[str]) -> None:
+    """At `ROOT`, with the mounts of the image on it."""
+    lower = ":".join(
+        [
+            *(f"{STAGE}/{name}" for name in layers),
+            f"/{BASE}",
+            *(f"/{STORE}/{name}" for name in image),
+        ]
     )
+    options = f"lowerdir={lower},upperdir={place}/fs,workdir={place}/work,userxattr"
     sys_.mount("overlay", ROOT, "overlay", sys_.MS_NOSUID | sys_.MS_NODEV, options)
     for name in _submounts():
+        if image and not name.startswith("dev/"):
+            continue
         make_place(f"/{name}", f"{ROOT}/{name}")
         sys_.mount(f"/{name}", f"{ROOT}/{name}", None, sys_.MS_BIND | sys_.MS_REC)
-    _tmpfs(f"{ROOT}/dev/shm", disk_bytes, 4096)
+
+
+def _enter(*, read_only: bool) -> None:
+    """Make what is at `ROOT` the root, once the rest of the mounts is there."""
     # The kernel lets a user namespace mount a /proc only where there is one already.
     sys_.mount("/proc", f"{ROOT}/proc", None, sys_.MS_BIND)
     _veil(f"{ROOT}/proc")
@@ -131,11 +167,16 @@ def proc(cover: Cover) -> None:
 
 def arrange(request: dict[str, Any]) -> None:
     """Mount what the request to make a sandbox asks for."""
-    if request["kept"] is None:
-        fresh(request["disk_bytes"], request["disk_files"])
-    else:
+    image = request["image"]
+    if request["kept"] is not None:
         stack = request["kept"]
         kept(
-            stack["directory"], stack["layers"], request["disk_bytes"],
-            read_only=bool(stack["read_only"]),
+            stack["directory"], stack["layers"], image, request["disk_bytes"],
+            read_only=request["read_only"],
         )  # fmt: skip
+    elif image:
+        fresh_over(
+            image, request["disk_bytes"], request["disk_files"], read_only=request["read_only"]
+        )
+    else:
+        fresh(request["disk_bytes"], request["disk_files"])

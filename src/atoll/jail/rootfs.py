@@ -10,11 +10,14 @@ from typing import Any
 from atoll.jail import syscalls as sys_
 
 BASE = "srv"
+STORE = "opt"
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 EMPTY = (
     "dev/pts", "dev/shm", "etc", "home/user", "media", "mnt", "opt", "proc", "root", "run",
     "srv", "tmp", "usr", "var/cache", "var/lib", "var/log", "var/tmp", "workspace",
 )  # fmt: skip
+# What a sandbox of an image from the store needs there, whatever the image has in its place.
+OVER = ("dev/pts", "dev/shm", "etc", "proc")
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 # What programs expect to find in /etc and nobody minds: no passwords, no keys, no host names.
@@ -41,11 +44,13 @@ def build(root: str, config: dict[str, Any]) -> None:
     """Mount a new tmpfs on `root` and fill it; `config` is the launcher's.
 
     `binds` are (host path, path in the image) pairs, read-only; `data` is bound writable at
-    `/mnt`, for the sandboxes that keep their files.
+    `/mnt`, for the sandboxes that keep their files. `store` holds the layers of images: with it
+    nobody lives in this tree, and sandboxes are laid over those, at `STORE`.
     """
     sys_.mount("none", "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
     binds = [(_hold(source), target) for source, target in config["binds"]]
     data = _hold(config["data"]) if config.get("data") else None
+    store = _hold(config["store"]) if config.get("store") else None
     _skeleton(root)
     _bind("/usr", f"{root}/usr")
     for name in MERGED:
@@ -59,6 +64,10 @@ def build(root: str, config: dict[str, Any]) -> None:
     if data is not None:
         sys_.mount(data, f"{root}/mnt", None, sys_.MS_BIND)
         sys_.set_mount_flags(f"{root}/mnt", "nosuid", "nodev", recursive=False)
+    if store is not None:
+        _bind(store, f"{root}/{STORE}")
+        _over(f"{root}/{BASE}")
+    elif data is not None:
         _skeleton(f"{root}/{BASE}")
         for source, target in binds:
             make_place(source, f"{root}/{BASE}/{target.lstrip('/')}")
@@ -70,14 +79,30 @@ def _skeleton(root: str) -> None:
     The kernel lets a sandbox lay an overlay only over a directory without mounts that it could
     uncover, so those that need one get a second skeleton, at `BASE`.
     """
-    sys_.mount("tmpfs", root, "tmpfs", sys_.MS_NOSUID, "size=64m,mode=0755")
-    for name in EMPTY:
-        os.makedirs(f"{root}/{name}", mode=0o755, exist_ok=True)
+    _directories(root, EMPTY)
     for name in MERGED:
         if os.path.islink(f"/{name}"):
             os.symlink(os.readlink(f"/{name}"), f"{root}/{name}")
         elif os.path.isdir(f"/{name}"):
             os.mkdir(f"{root}/{name}")
+    _device_places(root)
+    _etc(f"{root}/etc")
+
+
+def _over(root: str) -> None:
+    """What is laid over an image, so that no mount follows a link of the image's."""
+    _directories(root, OVER)
+    _device_places(root)
+    _etc_files(f"{root}/etc")
+
+
+def _directories(root: str, names: tuple[str, ...]) -> None:
+    sys_.mount("tmpfs", root, "tmpfs", sys_.MS_NOSUID, "size=64m,mode=0755")
+    for name in names:
+        os.makedirs(f"{root}/{name}", mode=0o755, exist_ok=True)
+
+
+def _device_places(root: str) -> None:
     for name in DEVICES:
         os.close(os.open(f"{root}/dev/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666))
     for name, target in (
@@ -85,7 +110,6 @@ def _skeleton(root: str) -> None:
         ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx"),
     ):  # fmt: skip
         os.symlink(target, f"{root}/dev/{name}")
-    _etc(f"{root}/etc")
 
 
 def _hold(path: str) -> str:
@@ -121,6 +145,10 @@ def _etc(target: str) -> None:
                 source, copy, symlinks=True, copy_function=_copy, dirs_exist_ok=True,
                 ignore_dangling_symlinks=True,
             )  # fmt: skip
+    _etc_files(target)
+
+
+def _etc_files(target: str) -> None:
     for name, text in (
         ("passwd", PASSWD), ("group", GROUP), ("hosts", HOSTS), ("nsswitch.conf", NSSWITCH),
         ("hostname", "sandbox\n"), ("resolv.conf", ""),

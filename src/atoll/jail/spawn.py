@@ -33,7 +33,8 @@ class ZygoteConfig:
 
     `uid` is the unprivileged user it becomes when the server is root, None otherwise. `binds` are
     (host path, path in the image), read-only. `data` is a host directory that kept sandboxes live
-    in; zygotes for fresh ones have None and cannot name it. `memory_bounded` says that a cgroup
+    in; zygotes for fresh ones have None and cannot name it. `store` is the directory of images'
+    layers, for sandboxes of other images than the host's. `memory_bounded` says that a cgroup
     bounds memory; without one the guest has fewer kinds of it. With `library`, where the engine of
     WebAssembly is on the host, it is one without an image and namespaces (`jail.plain`), and
     `binds` are directories that its forks may read, and the names that they have for them.
@@ -43,6 +44,7 @@ class ZygoteConfig:
     preload: tuple[str, ...] = ()
     binds: tuple[tuple[str, str], ...] = ()
     data: str | None = None
+    store: str | None = None
     memory_bounded: bool = True
     library: str | None = None
 
@@ -257,6 +259,7 @@ def _bundle(config: ZygoteConfig) -> int:
             "preload": list(config.preload),
             "binds": [list(pair) for pair in config.binds],
             "data": config.data,
+            "store": config.store,
             "seccomp": seccomp.program(memory_bounded=config.memory_bounded).hex(),
             "entry": config.entry,
             "library": config.library,

@@ -18,7 +18,9 @@ from atoll.backends.namespace.disk import Disk, Stack
 from atoll.backends.namespace.opening import opened, removed
 from atoll.backends.namespace.sandbox import NamespaceSandbox
 from atoll.core.errors import AtollError, Conflict, NotFound, Unavailable, Unsupported
+from atoll.core.images import HOST, Image
 from atoll.core.model import BackendReport, Isolation, SandboxSpec
+from atoll.core.ports import ImageRoots
 from atoll.jail import cgroups
 from atoll.jail.host.quota import watch_disks
 from atoll.jail.host.zygotes import Zygotes
@@ -50,13 +52,15 @@ class NamespaceConfig:
     """What the operator decides.
 
     `uid` is the host user that sandboxes run as when the server is root; it needs no entry in
-    /etc/passwd and should own nothing else. `binds` are host paths shown read-only in images.
+    /etc/passwd and should own nothing else. `binds` are host paths shown read-only in the
+    host image. `images` has the others; without it there are none.
     """
 
     data_dir: Path
     uid: int = DEFAULT_UID
     binds: tuple[tuple[str, str], ...] = ()
     preload: tuple[tuple[str, ...], ...] = ()
+    images: ImageRoots | None = None
 
 
 class NamespaceBackend:
@@ -107,14 +111,22 @@ class NamespaceBackend:
         return self._disk.usage([layer])
 
     # zygotes
-    async def _zygote(self, preload: tuple[str, ...], *, kept: bool) -> Zygote:
+    async def _zygote(
+        self, preload: tuple[str, ...], *, kept: bool, store: str | None = None
+    ) -> Zygote:
+        """One for each kind of sandbox; all images of the store have two in common.
+
+        Theirs is the host's Python, which waits outside of the image's files and has all it needs
+        in memory. Nothing is preloaded: an image's programs run with what the image has.
+        """
         if preload and preload not in self._config.preload:
             raise Unsupported(f"This server does not preload {', '.join(preload)}.")
         config = ZygoteConfig(
             uid=self._uid,
             preload=preload,
-            binds=self._config.binds,
+            binds=self._config.binds if store is None else (),
             data=str(self._root) if kept else None,
+            store=store,
             memory_bounded=self._hierarchy.has("memory"),
         )
         return await self._zygotes.of(config)
@@ -143,29 +155,46 @@ class NamespaceBackend:
 
     @contextlib.asynccontextmanager
     async def open(self, spec: SandboxSpec) -> AsyncGenerator[NamespaceSandbox, None]:
-        if spec.image != "host":
+        images = self._config.images
+        if spec.image != HOST and images is None:
             raise NotFound("image", spec.image)
+        if spec.image != HOST and spec.preload and not spec.persistent:
+            raise Unsupported("Modules are kept imported for the host image only.")
         if spec.network.mode != "none":
             raise Unsupported(f"Network mode {spec.network.mode!r} is not available here.")
         if spec.id in self._open:
             raise Conflict(f"Sandbox {spec.id} is open already.")
         self._open[spec.id] = None
         try:
-            kept = spec.persistent or spec.base is not None
-            known = spec.preload in self._config.preload or not spec.persistent
-            # What the operator keeps imported may have changed since it was made.
-            zygote = await self._zygote(spec.preload if known else (), kept=kept)
-            stack = await self._stack(spec) if kept else None
-            async with opened(spec, zygote, self._hierarchy, stack) as sandbox:
-                self._open[spec.id] = sandbox
-                if stack is not None:
-                    self._kept[spec.id] = (sandbox, stack.upper)
-                yield sandbox
+            if spec.image == HOST or images is None:
+                async with self._opened(spec, None) as sandbox:
+                    yield sandbox
+            else:
+                async with _used(images, spec.image) as image, self._opened(spec, image) as sandbox:
+                    yield sandbox
         finally:
             del self._open[spec.id]
             self._kept.pop(spec.id, None)
             if spec.base is not None and not spec.persistent:
                 await self.destroy(spec.id)
+
+    @contextlib.asynccontextmanager
+    async def _opened(
+        self, spec: SandboxSpec, image: Image | None
+    ) -> AsyncGenerator[NamespaceSandbox, None]:
+        kept = spec.persistent or spec.base is not None
+        known = spec.preload in self._config.preload or not spec.persistent
+        if image is not None and self._config.images is not None:
+            zygote = await self._zygote((), kept=kept, store=self._config.images.layers)
+        else:
+            # What the operator keeps imported may have changed since it was made.
+            zygote = await self._zygote(spec.preload if known else (), kept=kept)
+        stack = await self._stack(spec) if kept else None
+        async with opened(spec, zygote, self._hierarchy, stack, image) as sandbox:
+            self._open[spec.id] = sandbox
+            if stack is not None:
+                self._kept[spec.id] = (sandbox, stack.upper)
+            yield sandbox
 
     async def _stack(self, spec: SandboxSpec) -> Stack:
         async with self._layers:
@@ -226,3 +255,10 @@ class NamespaceBackend:
 
     async def snapshots(self) -> Sequence[str]:
         return await to_thread.run_sync(self._disk.names, "frozen")
+
+
+@contextlib.asynccontextmanager
+async def _used(images: ImageRoots, reference: str) -> AsyncGenerator[Image, None]:
+    """The image, held for the length of the block."""
+    with contextlib.ExitStack() as stack:
+        yield await to_thread.run_sync(stack.enter_context, images.use(reference))

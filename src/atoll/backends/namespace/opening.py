@@ -3,12 +3,14 @@
 import contextlib
 import os
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import anyio
 
 from atoll.backends.namespace.disk import Stack
 from atoll.backends.namespace.sandbox import NamespaceSandbox
 from atoll.core.errors import BackendFault
+from atoll.core.images import Image
 from atoll.core.model import SandboxSpec
 from atoll.jail.cgroups import Group, Hierarchy
 from atoll.jail.host.waiting import waiting
@@ -20,7 +22,11 @@ _REMOVE_TRIES = 50
 
 @contextlib.asynccontextmanager
 async def opened(
-    spec: SandboxSpec, zygote: Zygote, hierarchy: Hierarchy, stack: Stack | None
+    spec: SandboxSpec,
+    zygote: Zygote,
+    hierarchy: Hierarchy,
+    stack: Stack | None,
+    image: Image | None = None,
 ) -> AsyncGenerator[NamespaceSandbox, None]:
     """A ready sandbox for the length of the block. Nothing of it outlives the block."""
     group = Group(hierarchy, spec.id)
@@ -31,7 +37,7 @@ async def opened(
             raise BackendFault(
                 f"No cgroup could be made: {error.strerror}", sandbox_id=spec.id
             ) from error
-        sandbox = await _spawned(spec, zygote, group, hierarchy, stack)
+        sandbox = await _spawned(spec, zygote, group, hierarchy, stack, image)
         try:
             yield sandbox
         finally:
@@ -43,7 +49,12 @@ async def opened(
 
 
 async def _spawned(
-    spec: SandboxSpec, zygote: Zygote, group: Group, hierarchy: Hierarchy, stack: Stack | None
+    spec: SandboxSpec,
+    zygote: Zygote,
+    group: Group,
+    hierarchy: Hierarchy,
+    stack: Stack | None,
+    image: Image | None,
 ) -> NamespaceSandbox:
     """A program waits in it already: for long in fresh ones, for a moment in kept ones."""
     limits = _limits(spec, hierarchy)
@@ -54,14 +65,14 @@ async def _spawned(
         "id": spec.id,
         "n": number,
         "first": True,
-        "rehearse": stack is None,
+        "rehearse": stack is None and image is None,
         **limits,
     }
     try:
         # Shielded: a cancelled request would leave a sandbox whose pidfd nobody received.
         made = Made(-1, -1)
         with group.entries() as groups, anyio.CancelScope(shield=True):
-            request = {**_request(spec, stack), "start": start}
+            request = {**_request(spec, stack, image), "start": start}
             made = await zygote.make(request, (*theirs, *groups))
     except BaseException:
         standby.close()
@@ -71,21 +82,29 @@ async def _spawned(
         for fd in theirs:
             os.close(fd)
     poll_bytes = 0 if hierarchy.has("memory") else spec.limits.memory_bytes
+    if image is not None:
+        spec = replace(spec, env={**_own(image), **spec.env})
     return NamespaceSandbox(spec, zygote, made, group, limits, poll_bytes, standby)
 
 
-def _request(spec: SandboxSpec, stack: Stack | None) -> Header:
+def _own(image: Image) -> dict[str, str]:
+    """The image's variables, over what every program finds. The user's home stays ours."""
+    return {"SHELL": "/bin/sh", **image.env, "HOME": "/home/user"}
+
+
+def _request(spec: SandboxSpec, stack: Stack | None, image: Image | None) -> Header:
     kept = None
     if stack is not None:
         kept = {
             "directory": f"layers/{stack.upper}",
             "layers": [f"layers/{name}/fs" for name in stack.layers],
-            "read_only": spec.read_only_root,
         }
     return {
         "op": "make",
         "id": spec.id,
         "kept": kept,
+        "read_only": spec.read_only_root,
+        "image": [] if image is None else list(image.layers),
         "hostname": spec.hostname,
         "disk_bytes": spec.limits.disk_bytes,
         "disk_files": spec.limits.disk_files,

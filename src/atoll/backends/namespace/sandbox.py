@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from atoll.core.errors import BackendFault
+from atoll.core.images import HOST
 from atoll.core.model import Change, ExitReason, ProcessSpec, SandboxSpec
 from atoll.jail.cgroups import Group
 from atoll.jail.host.dialing import SocketConnection, dial
@@ -97,6 +98,7 @@ class NamespaceSandbox:
         if self._ended.done():
             raise BackendFault("The sandbox has ended.", sandbox_id=self.id)
         header, blob = order(spec, self.spec.env)
+        header["cold"] = self.spec.image != HOST  # its python3 is its own
         self._watch_memory()
         process = None
         one = None
