@@ -12,6 +12,7 @@ from atoll.http.errors import Refused, printable
 
 UNAUTHORIZED = "Unauthorized: missing or invalid API key (expected 'Authorization: Bearer <key>')"
 INTERNAL = 500
+LONGEST = 1000
 
 
 class WasmrunError(core.AtollError):
@@ -100,8 +101,9 @@ def refused(error: Refused, scope: Scope, body_bytes: int) -> tuple[int, str]:
 
 
 def answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The whole answer."""
-    body = to_json({"error": text, "code": status})
+    """The whole answer. Texts repeat what was sent, which may be long."""
+    shown = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    body = to_json({"error": shown, "code": status})
     return Response(
         body, status_code=status, media_type="application/json", headers=dict(headers or {})
     )

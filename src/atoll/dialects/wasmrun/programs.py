@@ -74,6 +74,8 @@ def wanted(body: ExecIn) -> Wanted:
         name = f"_run_{_ending(body.language)}"
         return Wanted(_engine_of(name), name, {name: content_of(body.source, "utf-8")})
     if body.wasm_path is not None:
+        if body.function == "":
+            raise BadRequest("function is empty; leave it out to run the module's _start")
         return Wanted(Engine.WASM, place(body.wasm_path))
     raise BadRequest("Missing command, wasm_path, source, or files")
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, ValidationError
 from starlette.requests import Request
 
 from atoll.dialects.wasmrun.errors import BadRequest
@@ -12,6 +12,14 @@ M = TypeVar("M", bound=BaseModel)
 Whole = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 Size = Annotated[int, Field(ge=0, le=1_048_576, strict=True)]
 Text = Annotated[str, Field(strict=True)]
+
+
+def _unless_given(value: object) -> BeforeValidator:
+    """For a field whose `null` is the same as its absence."""
+    return BeforeValidator(lambda given: value if given is None else given)
+
+
+Flag = Annotated[bool, _unless_given(value=False)]
 
 
 class Body(BaseModel):
@@ -41,7 +49,7 @@ class WriteIn(Body):
 
     path: Text
     content: Text
-    encoding: Literal["utf-8", "utf8", "base64"] = "utf-8"
+    encoding: Annotated[Literal["utf-8", "utf8", "base64"], _unless_given("utf-8")] = "utf-8"
 
 
 class Locked(Body):
@@ -63,15 +71,17 @@ class ExecIn(Body):
     entry: Text | None = None
     language: Text | None = None
     function: Text | None = None
-    args: Annotated[list[Text], Field(max_length=10_000)] = Field(default_factory=list)
-    timeout: Annotated[int, Field(ge=1, le=31_536_000)] = 30
+    args: Annotated[list[Text], Field(max_length=10_000), _unless_given([])] = Field(
+        default_factory=list
+    )
+    timeout: Annotated[int, Field(ge=1, le=31_536_000), _unless_given(30)] = 30
     env: dict[str, str] | None = None
     stdin: Text | None = None
-    stream: bool = False
+    stream: Flag = False
     dependencies: dict[str, str] | None = None
     lockfile: dict[str, Locked] | None = None
-    install_package_json: bool = False
-    install_dev_dependencies: bool = False
+    install_package_json: Flag = False
+    install_dev_dependencies: Flag = False
 
 
 async def read(request: Request, model: type[M]) -> M:

@@ -230,4 +230,5 @@ class Shell:
             raise
         except AtollError as error:
             text = error.detail.removeprefix("Bad request: ").removeprefix("Not found: ")
+            text = text.removeprefix(f"{self._path(name)}: ")
             raise _Failed(text if text.startswith(name) else f"{name}: {text}") from error
