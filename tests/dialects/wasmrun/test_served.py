@@ -102,6 +102,42 @@ def test_streams(client: httpx.Client) -> None:
     assert (result["stdout"], result["stderr"], result["exit_code"]) == ("first\n", "grüße\n", 2)
 
 
+WAT = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\08\\00\\00\\00\\03\\00\\00\\00up\\n")
+  (func (export "_start")
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 20)))
+    (loop $l (br $l))))"""
+
+
+@pytest.mark.needs("wasm")
+@pytest.mark.parity("exec.stream", "exec.disconnect", "beyond.incremental")
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"wasm_path": "m.wat"},
+        {"source": "print('up', flush=True)\nwhile True: pass", "language": "python"},
+    ],
+    ids=["module", "python"],
+)
+def test_what_does_not_end_is_seen(client: httpx.Client, body: dict[str, object]) -> None:
+    session = client.post("/sessions").json()["session_id"]
+    client.post(f"/sessions/{session}/files", json={"path": "m.wat", "content": WAT})
+    whole = {**body, "stream": True, "timeout": 120}
+    with client.stream("POST", f"/sessions/{session}/exec", json=whole) as answer:
+        first = next(line for line in answer.iter_lines() if line.startswith("data: "))
+        assert json.loads(first[6:]) == {"stdout": "up\n", "stderr": ""}
+    deadline = time.monotonic() + 20
+    while client.get("/metrics?format=json").json()["exec_in_flight"]:
+        assert time.monotonic() < deadline
+    # The next one's turn has come.
+    again = client.post(f"/sessions/{session}/exec", json={**body, "timeout": 1}).json()
+    assert (again["stdout"], again["exit_code"]) == ("up\n", -1)
+    assert again["error"] == "Execution timed out after 1s"
+    assert client.delete(f"/sessions/{session}").status_code == 200
+
+
 @pytest.mark.parity("exec.stream")
 def test_streams_that_do_not_begin(client: httpx.Client) -> None:
     session = client.post("/sessions").json()["session_id"]

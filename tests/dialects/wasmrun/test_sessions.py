@@ -120,3 +120,27 @@ async def test_the_native_api_sees_the_same_files(spoken: Spoken, session: Sessi
     await spoken.native.delete(f"/v1/sandboxes/wasmrun-{session.id}")
     gone = await session.read("b.txt")
     assert gone.json() == {"error": f"Session not found: {session.id}", "code": 404}
+
+
+@pytest.mark.needs("wasm")
+@pytest.mark.parity("beyond.native-api")
+async def test_both_apis_work_in_one_sandbox(spoken: Spoken, session: Session) -> None:
+    box = f"/v1/sandboxes/wasmrun-{session.id}"
+    module = b"\0asm\1\0\0\0\1\5\1\x60\0\1\x7f\3\2\1\0\7\6\1\2up\0\0\x0a\6\1\4\0\x41\x2a\x0b"
+    put = await spoken.native.put(f"{box}/files//workspace/up.wasm", content=module)
+    assert put.status_code < 300, put.text
+    assert (await session.exec(wasm_path="up.wasm", function="up"))["results"] == [42]
+    await session.exec(source="open('from-session', 'w').write('x')", language="python")
+    body = {
+        "argv": [
+            "sh",
+            "-c",
+            "cat from-session; atoll-wasm --invoke up up.wasm; echo y > /workspace/z",
+        ]
+    }
+    done = await spoken.native.post(f"{box}/exec", json=body)
+    assert (done.json()["stdout"], done.json()["exit_code"]) == ("x42\n", 0)
+    assert (await session.exec(command="cat z"))["stdout"] == "y\n"
+    # Stopped by the one, it starts again with the next use by the other.
+    assert (await spoken.native.post(f"{box}/stop")).status_code < 300
+    assert (await session.exec(wasm_path="up.wasm", function="up"))["results"] == [42]
