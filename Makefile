@@ -37,10 +37,16 @@ run: $(VENV)/.run-ready  ## start the server on 127.0.0.1:8000 (ARGS="--port 900
 
 dev: $(VENV)/.dev-ready  ## make .venv and install what the tests need too
 
-$(VENV)/.dev-ready: pyproject.toml requirements-dev.lock | $(BIN)/python
+# Other systems' own clients for Node.js; npm ci takes nothing that the lock has no digest of.
+NPM_LOCK := $(wildcard tests/dialects/agentkernel/npm/package*.json)
+NPM_CLIENTS = mkdir -p $(VENV)/npm-clients && cp $(NPM_LOCK) $(VENV)/npm-clients && \
+	npm ci --silent --ignore-scripts --no-audit --no-fund --prefix $(VENV)/npm-clients
+
+$(VENV)/.dev-ready: pyproject.toml requirements-dev.lock $(NPM_LOCK) | $(BIN)/python
 	@echo "Installing what the tests need (once)."
 	@$(PIP) install -q --require-hashes --use-pep517 -r requirements-dev.lock
 	@$(PIP) install -q --no-deps -e .
+	@$(NPM_CLIENTS) || echo "No npm, or no registry for it: tests of npm packages are skipped."
 	@touch $@ $(VENV)/.run-ready
 
 test: lint types imports pytest  ## lint, types, import contracts and every test

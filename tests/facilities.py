@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 POSTGRES_URL = "TEST_POSTGRES_URL"
 KVM_CREATE_VM = 0xAE01
+NPM_CLIENTS = Path(sys.prefix) / "npm-clients"
 EXPECTED_SKIPS = Path(__file__).with_name("expected_skips.toml")
 
 
@@ -146,6 +148,11 @@ def _postgres() -> str:
     return ""
 
 
+def _npm_clients() -> str:
+    there = (NPM_CLIENTS / "node_modules" / "agentkernel").is_dir()
+    return "" if there else "make dev has not installed the npm clients: no npm, or no registry"
+
+
 def _host_module(name: str) -> Callable[[], str]:
     return lambda: _ran("/usr/bin/python3", "-c", f"import {name}")
 
@@ -170,6 +177,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "python3": lambda: "" if Path("/usr/bin/python3").exists() else "no /usr/bin/python3",
     "numpy": _host_module("numpy"),
     "pandas": _host_module("pandas"),
+    "npm-clients": _npm_clients,
     "qemu": _command("qemu-system-x86_64"),
     **{name: _command(name) for name in ("bwrap", "gcc", "node", "runsc", "git")},
 }

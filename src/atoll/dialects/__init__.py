@@ -6,11 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from atoll.dialects.agentkernel import AGENTKERNEL
 from atoll.dialects.wasmrun import WASMRUN
 from atoll.http.dialect import Dialect
 from atoll.settings import Settings, SettingsError
 
-DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (WASMRUN,)}
+DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (AGENTKERNEL, WASMRUN)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,116 @@
+"""The routes of sandboxes."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from atoll.dialects.agentkernel import boxes
+from atoll.dialects.agentkernel.errors import BadRequest
+from atoll.dialects.agentkernel.schemas import CreateIn, ExtendIn, ForkIn, PatchIn, read
+from atoll.dialects.agentkernel.shapes import info
+from atoll.dialects.agentkernel.state import caller, reply, state
+from atoll.dialects.agentkernel.words import check_name, moment, seconds
+from atoll.http.schemas.sandbox import ChangeSandboxRequest
+from atoll.service.requests import ChangeSandbox
+
+router = APIRouter()
+ONE = "/sandboxes/{name}"
+
+
+@router.get("/sandboxes")
+async def list_sandboxes(request: Request) -> Response:
+    """List them; those with all labels that are asked for."""
+    labels: dict[str, str] = {}
+    for pair in request.query_params.getlist("label"):
+        key, colon, value = pair.partition(":")
+        if not colon or not key:
+            raise BadRequest("Invalid label filter. Use: label=key:value")
+        labels[key] = value
+    found = await boxes.everyone(state(request), caller(request), labels or None)
+    return reply([info(each) for each in found])
+
+
+@router.post("/sandboxes")
+async def create_sandbox(request: Request) -> Response:
+    """Make one and start it."""
+    body = await read(request, CreateIn)
+    return reply(info(await boxes.create(state(request), caller(request), body)), 201)
+
+
+@router.get("/sandboxes/by-uuid/{wanted}")
+async def get_by_uuid(request: Request, wanted: str) -> Response:
+    """Look one up by its UUID."""
+    return reply(info(await boxes.find_uuid(state(request), caller(request), wanted)))
+
+
+@router.get(ONE)
+async def get_sandbox(request: Request, name: str) -> Response:
+    """Look one up."""
+    return reply(info(await boxes.find(state(request), caller(request), name)))
+
+
+@router.patch(ONE)
+async def patch_sandbox(request: Request, name: str) -> Response:
+    """Change labels."""
+    here, who = state(request), caller(request)
+    record = await boxes.find(here, who, name)
+    body = await read(request, PatchIn)
+    body.refuse_not_yet()
+    if body.labels is not None:
+        record = await here.services.sandboxes.update(
+            who, record.id, ChangeSandbox(labels=body.labels)
+        )
+    return reply(info(record))
+
+
+@router.delete(ONE)
+async def delete_sandbox(request: Request, name: str) -> Response:
+    """Stop and remove one."""
+    here, who = state(request), caller(request)
+    record = await boxes.find(here, who, name)
+    await here.services.sandboxes.destroy(who, record.id)
+    return reply("Sandbox removed")
+
+
+@router.post(f"{ONE}/start")
+async def start_sandbox(request: Request, name: str) -> Response:
+    """Start one."""
+    here, who = state(request), caller(request)
+    record = await boxes.find(here, who, name)
+    await here.services.sandboxes.start(who, record.id)
+    return reply("Sandbox started")
+
+
+@router.post(f"{ONE}/stop")
+async def stop_sandbox(request: Request, name: str) -> Response:
+    """End its processes and keep its files."""
+    here, who = state(request), caller(request)
+    record = await boxes.find(here, who, name)
+    await here.services.sandboxes.stop(who, record.id)
+    return reply("Sandbox stopped")
+
+
+@router.post(f"{ONE}/extend")
+async def extend_sandbox(request: Request, name: str) -> Response:
+    """Let it live longer: from the end that it has, or from now."""
+    here, who = state(request), caller(request)
+    record = await boxes.find(here, who, name)
+    more = seconds((await read(request, ExtendIn)).by)
+    now = here.services.clock.now()
+    left = max(0.0, (record.expires_at or now) - now)
+    change = here.front.translator.change(ChangeSandboxRequest(lifetime_s=left + more))
+    changed = await here.services.sandboxes.update(who, record.id, change)
+    ends = changed.expires_at
+    return reply({"expires_at": None if ends is None else moment(ends)})
+
+
+@router.post(f"{ONE}/fork")
+async def fork_sandbox(request: Request, name: str) -> Response:
+    """Make another with a copy of its files."""
+    here, who = state(request), caller(request)
+    record = await boxes.find(here, who, name)
+    wanted = check_name((await read(request, ForkIn)).as_name)
+    await boxes.refuse_taken(here, who, wanted)
+    fork = await here.services.sandboxes.fork(who, record.id, name=wanted)
+    warning = "The copy has every file of its source, with any secret among them"
+    return reply({"sandbox": info(fork), "security_warning": warning}, 201)
