@@ -36,6 +36,9 @@ class WasmtimeError(Exception):
 class Trap(Exception):
     pass
 
+class ExitTrap(WasmtimeError):
+    pass
+
 class Thing:
     def __init__(self, *given, **more):
         pass
@@ -61,11 +64,16 @@ wat2wasm = lambda text: b"\\0asm\\1\\0\\0\\0"
 REFUSED = ("EPERM", "EACCES", "ENOSYS", "EXDEV")
 
 
+def broken(library: Path) -> None:
+    (library / "wasmtime").mkdir()
+    (library / "wasmtime" / "__init__.py").write_text(BROKEN_ENGINE)
+    (library / "wasmtime" / "component.py").write_text("from wasmtime import Thing as Linker\n")
+
+
 @pytest.fixture(scope="module")
 async def workers(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[PlainBackend, None]:
     place = Path(tmp_path_factory.mktemp("workers"))
-    (place / "wasmtime").mkdir()
-    (place / "wasmtime" / "__init__.py").write_text(BROKEN_ENGINE)
+    broken(place)
     async with PlainBackend(PlainConfig(place, UID, place)) as backend:
         yield backend
 
@@ -220,8 +228,7 @@ async def test_the_deadline_ends_all_its_threads(box: Sandbox) -> None:
 
 
 async def test_workers_end_with_their_launcher(tmp_path: Path) -> None:
-    (tmp_path / "wasmtime").mkdir()
-    (tmp_path / "wasmtime" / "__init__.py").write_text(BROKEN_ENGINE)
+    broken(tmp_path)
     async with PlainBackend(PlainConfig(tmp_path, UID, tmp_path)) as backend:
         async with backend.open(fresh()) as box:
             process = await box.start(spec("tell(os.getppid()); time.sleep(9)"))

@@ -26,6 +26,7 @@ MODULES = (
     "atoll.guest.wasm.report",
     "atoll.guest.wasm.values",
     "atoll.guest.wasm.engine",
+    "atoll.guest.wasm.components",
     "atoll.guest.wasm.quickjs",
     "atoll.guest.wasm.runner",
     "atoll.guest.wasm.waiting",

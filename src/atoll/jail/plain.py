@@ -17,7 +17,7 @@ import sys
 from typing import Any, NoReturn
 
 from atoll.guest import filework, start
-from atoll.guest.wasm import program, warm
+from atoll.guest.wasm import components, program, warm
 from atoll.guest.wasm.home import Beneath
 from atoll.jail import child, landlock, zygote
 from atoll.jail import syscalls as sys_
@@ -43,6 +43,7 @@ def run(config: dict[str, Any]) -> NoReturn:
         die_with_parent(config["parent"])
         shown = {name: _directory(place) for place, name in config["binds"]}
         warm.warm(config["library"])
+        components.linker(fuel=False)
         zygote.warm(["shutil"])
         _step_down(config["uid"])  # now: that user may not even read the interpreter's library
         die_with_parent(config["parent"])

@@ -152,7 +152,7 @@ async def test_tables_are_bounded(box: Sandbox) -> None:
         b"\x7fELF" + bytes(100),
         b"\0asm\x01\0\0\0" + b"\xff" * 1000,
         b"\0asm\x02\0\0\0",
-        b"\0asm\x0d\0\x01\0",
+        b"\0asm\x0d\0\x01\0\xff",
         b"(module",
         b"(module (func (result i32)))",
         b"(" * 100_000,

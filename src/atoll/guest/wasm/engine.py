@@ -79,16 +79,21 @@ def read(path: str) -> bytes:
 
 
 def compiled(data: bytes, *, fuel: bool, parallel: bool = False) -> Any:
-    """A module from its binary or its text form, never from compiled code. Raises `Refused`."""
+    """A module, or a component, from its binary or its text form, never from compiled code.
+
+    Raises `Refused`.
+    """
     import wasmtime
 
     if not data.startswith(_MAGIC):
         data = _assembled(data)
-    elif data[5:8] == _COMPONENT:
-        raise Refused(INVALID, "This is a component (WASI preview 2); only modules can be run.")
-    elif data[4:8] != _MODULE:
-        raise Refused(INVALID, "This is no WebAssembly module of version 1.")
     try:
+        if data[5:8] == _COMPONENT:
+            import wasmtime.component
+
+            return wasmtime.component.Component(_engine(fuel, parallel), data)
+        if data[4:8] != _MODULE:
+            raise Refused(INVALID, "This is no WebAssembly module of version 1, nor a component.")
         return wasmtime.Module(_engine(fuel, parallel), data)
     except wasmtime.WasmtimeError as error:
         raise Refused(INVALID, f"This is no valid module: {error}") from error
@@ -112,7 +117,12 @@ def trusted(path: str, *, fuel: bool) -> Any:
     try:
         return wasmtime.Module.deserialize_file(engine(fuel=fuel), path)
     except wasmtime.WasmtimeError as error:
-        raise Refused(STALE, str(error)) from error
+        import wasmtime.component
+
+        try:
+            return wasmtime.component.Component.deserialize_file(engine(fuel=fuel), path)
+        except wasmtime.WasmtimeError:
+            raise Refused(STALE, str(error)) from error
 
 
 def _assembled(text: bytes) -> bytes:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from atoll.guest.wasm import engine, values
+from atoll.guest.wasm import components, engine, values
 from atoll.guest.wasm.report import (
     EXITED,
     FUEL,
@@ -20,7 +20,8 @@ from atoll.guest.wasm.report import (
 
 MIB = 1024 * 1024
 TABLE_ELEMENTS = 1_000_000
-INSTANCES, TABLES, MEMORIES = 16, 64, 16
+# A module is one instance; a component is one for each module in it, and some that join them.
+INSTANCES, TABLES, MEMORIES = 64, 64, 16
 
 
 class Task(NamedTuple):
@@ -85,16 +86,23 @@ def _ran(task: Task, module: Any) -> Report:
     store.set_wasi(_wasi(task))
     instance = None
     try:
+        if not isinstance(module, wasmtime.Module):
+            return components.called(module, store, task.invoke, task.argv[1:], fuel=counted)
         instance = engine.linker(fuel=counted).instantiate(store, module)
         if task.call is not None:
             return task.call(task, store, instance)
         return _called(task, store, instance)
     except engine.Left as end:
         return Report(EXITED, end.code & 0xFF)
+    except wasmtime.ExitTrap as end:
+        return Report(EXITED, end.code & 0xFF)
     except wasmtime.Trap as trap:
-        return _trapped(task, trap, store, instance)
+        name = "trap" if trap.trap_code is None else trap.trap_code.name.lower()
+        return _trapped(task, name, trap.message, full=_full(task.memory_bytes, store, instance))
     except wasmtime.WasmtimeError as error:
-        return _failed(str(error))
+        message = str(error)
+        known = components.trap(message)
+        return _failed(message) if known is None else _trapped(task, known, message, full=False)
 
 
 def _wasi(task: Task) -> Any:
@@ -138,13 +146,10 @@ def _called(task: Task, store: Any, instance: Any) -> Report:
     return Report(EXITED, 0, results=values.results(function(store, *given)))
 
 
-def _trapped(task: Task, trap: Any, store: Any, instance: Any) -> Report:
-    code = trap.trap_code
-    name = "trap" if code is None else code.name.lower()
-    detail = trap.message
+def _trapped(task: Task, name: str, detail: str, *, full: bool) -> Report:
     if name == "out_of_fuel":
         return Report(FUEL, trap=name, detail=f"It used up {task.fuel} units of fuel.")
-    if task.memory_bytes and _full(task.memory_bytes, store, instance):
+    if full:
         limit = f"All of its {task.memory_bytes // MIB} MiB of memory were in use."
         return Report(MEMORY, trap=name, detail=f"{limit}\n{detail}")
     return Report(TRAP, trap=name, detail=detail)
@@ -154,7 +159,7 @@ def _full(limit: int, store: Any, instance: Any) -> bool:
     """Whether a module that trapped could not have grown: they trap when they were refused."""
     import wasmtime
 
-    if instance is None:
+    if instance is None or not limit:
         return False
     exports = instance.exports(store)
     sizes = [
