@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from atoll.cli.bench import archive, idle, lifecycle, oneshot, report, stream, wasm
+from atoll.cli.bench import agentkernel, archive, idle, lifecycle, oneshot, report, stream, wasm
 from atoll.cli.bench.row import Row
 from atoll.cli.bench.series import Failed
 from atoll.cli.bench.server import NoServer, Server, core_count, own_server
@@ -41,6 +41,7 @@ _SHARED: Mapping[str, Callable[[Server, int], Row]] = {
     "fork": lambda server, _: lifecycle.fork(server),
     "stream": stream.first_byte,
     "archive": lambda server, _: archive.in_and_out(server),
+    "agentkernel": agentkernel.run,
 }
 _ON_THEIR_OWN: Mapping[str, Callable[[int], Row]] = {
     "preload": oneshot.preloaded,
