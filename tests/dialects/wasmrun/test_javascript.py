@@ -223,3 +223,26 @@ async def test_the_root_is_the_session(session: Session) -> None:
     await session.write("/made/m.js", "module.exports = 'm'")
     assert await session.printed(source, language="ts") == "true _run_.ts,data,made m\n"
     assert (await session.read("/made/out.txt")).json()["content"] == "inout"
+
+
+@pytest.mark.parity("js.root")
+@pytest.mark.parametrize(
+    "way",
+    [
+        "const fs = require('fs');",
+        "const fs = require('node:fs');",
+        "const { promises } = require('fs'); const fs = { readFileSync: promises.readFile };",
+        "const fs = { readFileSync: require('fs/promises').readFile };",
+        "const fs = process.getBuiltinModule('fs');",
+        "const fs = (await import('node:fs')).default;",
+        "const fs = await import('fs');",
+        "import * as fs from 'node:fs';",
+        "import { createRequire } from 'node:module'; const fs = createRequire('/x')('fs');",
+        "const fs = require('./node_modules/pack');",
+    ],
+)
+async def test_however_it_comes_by_fs(session: Session, way: str) -> None:
+    await session.write("note", "mine")
+    await session.write("node_modules/pack/index.js", "module.exports = require('fs')")
+    source = f"{way}\nPromise.resolve(fs.readFileSync('/note', 'utf8')).then(console.log)"
+    assert await session.printed(source) == "mine\n"

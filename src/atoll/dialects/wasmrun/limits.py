@@ -9,6 +9,8 @@ from atoll.dialects.wasmrun.schemas import LimitsIn
 
 # Of the engine itself, beside the program's own.
 ENGINE_BYTES = 256 * MIB
+# What it keeps on disk of programs that it has compiled.
+CACHE_BYTES = 8 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class SessionLimits:
         memory = (
             self.max_memory_mb * MIB + ENGINE_BYTES if self.max_memory_mb else most.memory_bytes
         )
-        disk = self.disk_bytes or most.disk_bytes
+        disk = self.disk_bytes + CACHE_BYTES if self.disk_bytes else most.disk_bytes
         return Limits(
             memory_bytes=min(memory, most.memory_bytes),
             cpus=min(usual.cpus, most.cpus),

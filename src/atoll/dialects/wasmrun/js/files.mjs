@@ -1,12 +1,6 @@
-// A session's files are its root: "/x" in a program is "/workspace/x" in the sandbox.
-import fs from "node:fs";
-import fsPromises from "node:fs/promises";
-import { fileURLToPath, URL as NodeURL } from "node:url";
+// Makes `fs` see a session's files as its root.
+import { fileURLToPath } from "node:url";
 
-const SYSTEM = new Set([
-  "bin", "dev", "etc", "home", "lib", "lib64", "media", "mnt", "opt", "proc", "root", "run", "sbin",
-  "srv", "sys", "tmp", "usr", "var",
-]);
 const ONE = [
   "access", "appendFile", "chmod", "chown", "createReadStream", "createWriteStream", "exists",
   "lchown", "lstat", "lutimes", "mkdir", "mkdtemp", "open", "openAsBlob", "opendir", "readFile",
@@ -15,19 +9,10 @@ const ONE = [
 ];
 const TWO = ["copyFile", "cp", "link", "rename"];
 
-export function patchFiles(root) {
-  const existsSync = fs.existsSync;
-  const place = (path) => {
-    if (path === "/") return root;
-    const first = path.split("/").find((part) => part !== "" && part !== ".");
-    if (first === undefined) return root;
-    const inRoot = path === root || path.startsWith(`${root}/`);
-    if (inRoot || (SYSTEM.has(first) && !existsSync(`${root}/${first}`))) return path;
-    return `${root}/${path.replace(/^\/+/, "")}`;
-  };
+export function patchFiles(fs, fsPromises, place) {
   const placed = (value) => {
     if (typeof value === "string") return value.startsWith("/") ? place(value) : value;
-    if (value instanceof NodeURL && value.protocol === "file:") return place(fileURLToPath(value));
+    if (value instanceof URL && value.protocol === "file:") return place(fileURLToPath(value));
     if (value instanceof Uint8Array) return placed(new TextDecoder().decode(value));
     return value;
   };
@@ -66,5 +51,4 @@ export function patchFiles(root) {
   }
   const real = fs.symlinkSync;
   fs.symlinkSync = (target, path, ...rest) => real.call(fs, target, placed(path), ...rest);
-  return place;
 }

@@ -7,7 +7,7 @@ import { existing, isFile, readJsonc } from "./look.mjs";
 const UNSUPPORTED = new Set(["zlib", "child_process", "worker_threads"]);
 const PATCHED = new Map([["fs", "fs.mjs"], ["fs/promises", "fs_promises.mjs"]]);
 
-export function resolver({ root, here, place }) {
+export function resolver({ root, here, place, patch }) {
   const own = (name) => ({ url: pathToFileURL(join(here, name)).href, shortCircuit: true });
   const found = (path) => ({ url: pathToFileURL(path).href, shortCircuit: true });
   const aliases = readAliases(root);
@@ -21,6 +21,7 @@ export function resolver({ root, here, place }) {
     if (isBuiltin(specifier)) {
       const asked = context.conditions ?? [];
       const patched = PATCHED.get(name);
+      if (patched) patch();
       if (patched && !asked.includes("require")) return own(patched);
       return asked.includes("require") ? next(specifier, context) : next(`node:${name}`, context);
     }
