@@ -44,6 +44,8 @@ def add_to(app: typer.Typer) -> None:
     group.command(name="exec", context_settings=_WHOLE)(exec_)
     group.command()(stop)
     group.command()(start)
+    group.command()(pause)
+    group.command()(resume)
     group.command()(fork)
     group.command()(rm)
     copy.add_to(group)
@@ -185,6 +187,18 @@ def start(context: typer.Context, sandbox: SandboxName, json_: Json = False) -> 
     """Start it now rather than at its next use."""
     with connect(context) as atoll:
         _tell(atoll.sandboxes.get(sandbox).start(), json_)
+
+
+def pause(context: typer.Context, sandbox: SandboxName, json_: Json = False) -> None:
+    """Let its processes stand still, with their memory."""
+    with connect(context) as atoll:
+        _tell(atoll.sandboxes.get(sandbox).pause(), json_)
+
+
+def resume(context: typer.Context, sandbox: SandboxName, json_: Json = False) -> None:
+    """Let the processes of a paused sandbox go on."""
+    with connect(context) as atoll:
+        _tell(atoll.sandboxes.get(sandbox).resume(), json_)
 
 
 def fork(

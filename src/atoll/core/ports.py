@@ -228,9 +228,15 @@ class Rearmable(Protocol):
 
 @runtime_checkable
 class Pausable(Protocol):
-    """A sandbox whose processes can be frozen."""
+    """A sandbox whose processes can be frozen. Both are idempotent.
 
-    async def pause(self) -> None: ...
+    While it is paused no time passes for its processes (`wall_s` stands still) and none can be
+    started (`Conflict`). It can be closed and destroyed as it is.
+    """
+
+    async def pause(self) -> None:
+        """Returns when everything stands still."""
+        ...
 
     async def resume(self) -> None: ...
 

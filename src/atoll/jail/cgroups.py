@@ -18,15 +18,20 @@ _PERIOD_US = 100_000
 # Workers that serve the client live in the same groups as the guest.
 SPARE_PROCESSES = 8
 _V1 = ("memory", "pids", "cpu", "cpuacct")
+_FREEZER = "freezer"
 
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Where groups are made: `base` per controller. Version 0 means that there are none."""
+    """Where groups are made: `base` per controller. Version 0 means that there are none.
+
+    `freezer` is where sandboxes can be made to stand still; none where that cannot be.
+    """
 
     version: int
     bases: Mapping[str, Path] = field(default_factory=dict[str, Path])
     why: str = ""
+    freezer: Path | None = None
 
     def has(self, controller: str) -> bool:
         """Whether that controller bounds sandboxes here."""
@@ -41,7 +46,7 @@ def detect(instance: str, root: Path = ROOT, own: Path = Path("/proc/self/cgroup
         return Hierarchy(0, why=f"cannot read {own}: {error.strerror}")
     bases: dict[str, Path] = {}
     locked = ""
-    for controller in _V1:
+    for controller in (*_V1, _FREEZER):
         if controller in mine and (root / controller / "tasks").exists():
             base = root / controller / mine[controller].lstrip("/") / f"atoll-{instance}"
             with contextlib.suppress(OSError):
@@ -50,8 +55,9 @@ def detect(instance: str, root: Path = ROOT, own: Path = Path("/proc/self/cgroup
                     bases[controller] = base
             if controller not in bases:
                 locked = f"cgroup v1 is mounted, but uid {os.geteuid()} may not make groups in it"
+    freezer = bases.pop(_FREEZER, None)
     if "pids" in bases or "memory" in bases:
-        return Hierarchy(1, bases)
+        return Hierarchy(1, bases, freezer=freezer)
     unified = _unified(instance, root, mine.get("", "/"))
     return replace(unified, why=locked) if locked and not unified.version else unified
 
@@ -84,7 +90,7 @@ def _unified(instance: str, root: Path, place: str) -> Hierarchy:
         (base / "cgroup.subtree_control").write_text(switch)
     except OSError as error:
         return Hierarchy(0, why=f"cgroup v2 at {place} cannot be divided: {error.strerror}")
-    return Hierarchy(2, dict.fromkeys(wanted, base))
+    return Hierarchy(2, dict.fromkeys(wanted, base), freezer=base)
 
 
 class Group:
@@ -93,6 +99,7 @@ class Group:
     def __init__(self, hierarchy: Hierarchy, name: str) -> None:
         self._hierarchy = hierarchy
         self._paths = {key: str(base / name) for key, base in hierarchy.bases.items()}
+        self._frozen = [] if hierarchy.freezer is None else [str(hierarchy.freezer / name)]
         entry = "tasks" if hierarchy.version == 1 else "cgroup.procs"
         self._entries = [f"{path}/{entry}" for path in dict.fromkeys(self._paths.values())]
 
@@ -171,7 +178,7 @@ class Group:
     def remove(self) -> bool:
         """Remove the groups; False when something is still in one of them."""
         gone = True
-        for path in dict.fromkeys(self._paths.values()):
+        for path in dict.fromkeys([*self._paths.values(), *self._frozen]):
             try:
                 os.rmdir(path)
             except FileNotFoundError:
@@ -184,7 +191,7 @@ class Group:
 def stale(hierarchy: Hierarchy) -> list[str]:
     """Names of the groups that exist beneath the bases, whoever made them."""
     names: set[str] = set()
-    for base in set(hierarchy.bases.values()):
+    for base in _places(hierarchy):
         with contextlib.suppress(OSError):
             names.update(entry.name for entry in os.scandir(base) if entry.is_dir())
     return sorted(names)
@@ -194,9 +201,14 @@ def retire(hierarchy: Hierarchy) -> None:
     """Remove what `detect` made, and the empty groups that a killed server left in it."""
     for name in stale(hierarchy):
         Group(hierarchy, name).remove()
-    for base in set(hierarchy.bases.values()):
+    for base in _places(hierarchy):
         with contextlib.suppress(OSError):
             base.rmdir()
+
+
+def _places(hierarchy: Hierarchy) -> set[Path]:
+    freezer = set[Path]() if hierarchy.freezer is None else {hierarchy.freezer}
+    return {*hierarchy.bases.values(), *freezer}
 
 
 def _make(path: str) -> None:

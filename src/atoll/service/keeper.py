@@ -34,7 +34,7 @@ from atoll.core.errors import (
     Unavailable,
 )
 from atoll.core.model import ExitReason, SandboxSpec
-from atoll.core.ports import Ended, Sandbox
+from atoll.core.ports import Ended, Pausable, Sandbox
 from atoll.core.records import SandboxRecord
 from atoll.core.states import TERMINAL, State
 from atoll.core.store import Store
@@ -316,6 +316,9 @@ class Keeper(AsyncContextManagerMixin):
 
     async def _end_processes(self, held: Held) -> None:
         """SIGTERM, a grace, SIGKILL; then nobody waits for them any more."""
+        paused = held.record.state is State.PAUSED and held.grace_s > 0
+        if paused and isinstance(held.box, Pausable):  # or no signal would be heard
+            await held.box.resume()
         with held.patience:
             for number, patience_s in ((SIGTERM, held.grace_s), (SIGKILL, min(held.grace_s, 1.0))):
                 if held.processes and patience_s > 0:

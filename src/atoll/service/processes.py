@@ -26,6 +26,7 @@ from atoll.service.launch import START_S, Launcher, ending_with
 from atoll.service.ledger import Ledger
 from atoll.service.live import SIGKILL, LiveProcess
 from atoll.service.outputs import OutputLogs
+from atoll.service.pausing import check_awake
 from atoll.service.quotas import Quotas
 from atoll.service.requests import OutputChunk, ProcessFinished, ProcessStarted, RunResult
 from atoll.service.sandboxes import Sandboxes
@@ -137,6 +138,7 @@ class Processes:
         record = await self._sandboxes.get(caller, sandbox)
         live = self._live(record, number)
         if live is not None:
+            self._check_awake(record)
             self._audit.record("process.kill", caller, "ok", record.id, number=number)
             await live.signal(SIGKILL)
             with anyio.move_on_after(KILL_S) as waited:
@@ -226,6 +228,11 @@ class Processes:
         held = self._keeper.peek(record.id)
         return held.processes.get(number) if held is not None else None
 
+    def _check_awake(self, record: SandboxRecord) -> None:
+        held = self._keeper.peek(record.id)
+        if held is not None:
+            check_awake(held)
+
     async def _running(
         self, caller: Caller, sandbox: str, number: int
     ) -> tuple[SandboxRecord, Process]:
@@ -233,6 +240,7 @@ class Processes:
         record = await self._sandboxes.get(caller, sandbox)
         live = self._live(record, number)
         if live is not None:
+            self._check_awake(record)
             with anyio.move_on_after(START_S):
                 await live.started.wait()
             if live.process is not None and not live.over.is_set():

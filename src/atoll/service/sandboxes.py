@@ -25,6 +25,7 @@ from atoll.service.held import Held
 from atoll.service.ids import new_id
 from atoll.service.keeper import Keeper
 from atoll.service.lives import fresh, turn
+from atoll.service.pausing import Pauser, check_awake
 from atoll.service.quotas import Quotas
 from atoll.service.requests import UNSET, ChangeSandbox, CreateSandbox
 
@@ -64,6 +65,7 @@ class Sandboxes:
             profiles=profiles or Profiles(),
         )
         self._claims = Claims(store=store, clock=clock)
+        self._pauser = Pauser(store=store, keeper=keeper, backends=backends)
         self._freezer = Freezer(store=store, keeper=keeper, backends=backends, endings=endings)
 
     async def create(
@@ -196,6 +198,18 @@ class Sandboxes:
             Create(caller.tenant, idempotency_key, said, "sb"), make, find
         )
 
+    async def pause(self, caller: Caller, sandbox: str) -> SandboxRecord:
+        """Let its processes stand still. Idempotent. `Conflict` when stopped, `Unsupported`."""
+        record = await self._living(caller, sandbox)
+        with self._audited("sandbox.pause", caller, record.id):
+            return self._as_known(await self._pauser.pause(record))
+
+    async def resume(self, caller: Caller, sandbox: str) -> SandboxRecord:
+        """Let them go on. Idempotent. `Conflict` when stopped."""
+        record = await self._living(caller, sandbox)
+        with self._audited("sandbox.resume", caller, record.id):
+            return self._as_known(await self._pauser.resume(record))
+
     async def open(self, caller: Caller, sandbox: str) -> Sandbox:
         """The open sandbox, started when it was stopped; counts as use. `Gone`."""
         async with self.holding(caller, sandbox) as held:
@@ -209,10 +223,11 @@ class Sandboxes:
 
     @asynccontextmanager
     async def holding(self, caller: Caller, sandbox: str) -> AsyncGenerator[Held, None]:
-        """The same with all that the keeper knows about it."""
+        """The same with all that the keeper knows about it. `Conflict` while it is paused."""
         held = self._keeper.held(sandbox)
         if held is None or held.record.tenant != caller.tenant:
             held = await self._opened(await self._living(caller, sandbox))
+        check_awake(held)
         held.users += 1
         self._keeper.touches.touch(held.record.id)
         try:

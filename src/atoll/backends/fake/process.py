@@ -1,5 +1,6 @@
 """A program of the fake: a coroutine with pipes, signals and limits."""
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager, suppress
 
@@ -43,6 +44,7 @@ class FakeProcess:
         self._over = anyio.Event()
         self._handlers: dict[int, Callable[[], None]] = {}
         self.blame: ExitReason | None = None
+        self._stood: float | None = None
 
     @property
     def pid(self) -> int:
@@ -99,6 +101,22 @@ class FakeProcess:
             handler()
         elif number not in HARMLESS:
             self.end(ExitReason.SIGNAL, number=number)
+
+    def stand_still(self) -> None:
+        """No time passes for it any more."""
+        self.running = anyio.Event()
+        self._stood = anyio.current_time()
+        for scope in self._scopes:
+            scope.deadline = math.inf
+
+    def go_on(self) -> None:
+        """Time passes again."""
+        if self._stood is not None:
+            self._deadline += anyio.current_time() - self._stood
+            self._stood = None
+            for scope in self._scopes:
+                scope.deadline = self._deadline
+        self.running.set()
 
     def on_signal(self, number: int, handler: Callable[[], None]) -> None:
         """Let the program handle a signal instead of dying of it."""

@@ -13,7 +13,7 @@ from atoll.backends.fake.files import FakeFiles
 from atoll.backends.fake.process import FakeProcess
 from atoll.backends.fake.program import Program, invocation
 from atoll.backends.fake.tree import Tree, components
-from atoll.core.errors import AtollError, BackendFault, InvalidRequest
+from atoll.core.errors import AtollError, BackendFault, Conflict, InvalidRequest
 from atoll.core.model import (
     WORKSPACE,
     Change,
@@ -66,14 +66,14 @@ class FakeSandbox:
 
     async def start(self, spec: ProcessSpec) -> FakeProcess:
         await self._at("start")
+        if self._paused:
+            raise Conflict(f"Sandbox {self.id} is paused.")
         program = self._program(spec)
         self._cwd(spec.cwd)
         for name, data in spec.files.items():
             path = name if name.startswith("/") else f"{spec.cwd}/{name}"
             self.tree.add(self.tree.locate(path, make=True), FileKind.FILE, 0o644, data)
         process = FakeProcess(next(self._pids), spec, self._faults, self._spawn)
-        if self._paused:
-            process.running = anyio.Event()
         env = BASE_ENV | {"HOSTNAME": self.spec.hostname} | dict(self.spec.env) | dict(spec.env)
         call = invocation(process, env, self.tree, self._kill)
         self.processes[process.pid] = process
@@ -105,15 +105,17 @@ class FakeSandbox:
 
     async def pause(self) -> None:
         await self._at("pause")
+        if self._paused:
+            return
         self._paused = True
         for process in self.processes.values():
-            process.running = anyio.Event()
+            process.stand_still()
 
     async def resume(self) -> None:
         await self._at("resume")
         self._paused = False
         for process in self.processes.values():
-            process.running.set()
+            process.go_on()
 
     def die(self, why: str) -> None:
         """End on its own: every program with it, and nothing can be started any more."""

@@ -22,6 +22,7 @@ from atoll.core.images import HOST, Image
 from atoll.core.model import BackendReport, Isolation, SandboxSpec
 from atoll.core.ports import ImageRoots
 from atoll.jail import cgroups
+from atoll.jail.freezer import thaw_all
 from atoll.jail.host.quota import watch_disks
 from atoll.jail.host.zygotes import Zygotes
 from atoll.jail.spawn import Zygote, ZygoteConfig
@@ -45,6 +46,8 @@ CAPABILITIES = frozenset(
         "ports",
     }
 )
+
+PAUSE = frozenset({"pause"})
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class NamespaceBackend:
 
     async def __aenter__(self) -> Self:
         self._hierarchy = await to_thread.run_sync(cgroups.detect, self._instance)
+        await to_thread.run_sync(thaw_all, self._hierarchy)
         try:
             await to_thread.run_sync(self._disk.prepare)
         except OSError as error:
@@ -142,7 +146,7 @@ class NamespaceBackend:
             name=self.name,
             usable=True,
             isolation=Isolation.SHARED_KERNEL,
-            capabilities=CAPABILITIES,
+            capabilities=CAPABILITIES | PAUSE if self._hierarchy.freezer else CAPABILITIES,
             limits=facts.limits(self._hierarchy),
             facts=facts.host(self._hierarchy, self._uid),
         )
@@ -209,6 +213,7 @@ class NamespaceBackend:
         sandbox = self._open.get(sandbox_id)
         if sandbox is not None:
             sandbox.kill()
+            await sandbox.resume()
             await sandbox.ended()
         with anyio.CancelScope(shield=True):
             async with self._layers:

@@ -26,4 +26,5 @@ def host(hierarchy: Hierarchy, uid: int | None) -> Mapping[str, str]:
     """Rootless or root, and which cgroups."""
     rights = "rootless" if uid is None else f"root, sandboxes run as uid {uid}"
     groups = f"v{hierarchy.version}" if hierarchy.version else f"none ({hierarchy.why})"
-    return {"rights": rights, "cgroups": groups}
+    freezer = f"cgroup v{hierarchy.version}" if hierarchy.freezer else "none: no sandbox is paused"
+    return {"rights": rights, "cgroups": groups, "freezer": freezer}

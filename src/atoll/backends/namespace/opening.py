@@ -13,6 +13,7 @@ from atoll.core.errors import BackendFault
 from atoll.core.images import Image
 from atoll.core.model import SandboxSpec
 from atoll.jail.cgroups import Group, Hierarchy
+from atoll.jail.freezer import Freezer
 from atoll.jail.host.waiting import waiting
 from atoll.jail.spawn import Made, Zygote
 from atoll.wire.message import Header
@@ -84,7 +85,8 @@ async def _spawned(
     poll_bytes = 0 if hierarchy.has("memory") else spec.limits.memory_bytes
     if image is not None:
         spec = replace(spec, env={**_own(image), **spec.env})
-    return NamespaceSandbox(spec, zygote, made, group, limits, poll_bytes, standby)
+    freezer = Freezer(hierarchy, spec.id)
+    return NamespaceSandbox(spec, zygote, made, group, limits, poll_bytes, standby, freezer)
 
 
 def _own(image: Image) -> dict[str, str]:

@@ -10,11 +10,13 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
+from anyio import to_thread
 
-from atoll.core.errors import BackendFault
+from atoll.core.errors import BackendFault, Conflict, Unsupported
 from atoll.core.images import HOST
 from atoll.core.model import Change, ExitReason, ProcessSpec, SandboxSpec
 from atoll.jail.cgroups import Group
+from atoll.jail.freezer import Freezer
 from atoll.jail.host.dialing import SocketConnection, dial
 from atoll.jail.host.files import JailedFiles
 from atoll.jail.host.process import JailedProcess
@@ -28,7 +30,9 @@ STANDBY_S = 2.0
 
 
 class NamespaceSandbox:
-    """Implements `core.ports.Sandbox`, `Ended`, `Watches` and `Dials`. Closed by whoever opened it.
+    """Implements `core.ports.Sandbox`, `Ended`, `Watches`, `Dials` and `Pausable`.
+
+    Closed by whoever opened it.
 
     `limits` is what every program's start carries; `standby` waits to become the first program,
     in a kept sandbox not for long. `memory_poll_bytes` is not 0 where no cgroup bounds memory and
@@ -44,6 +48,7 @@ class NamespaceSandbox:
         limits: Header,
         memory_poll_bytes: int,
         standby: Waiting,
+        freezer: Freezer,
     ) -> None:
         self.spec = spec
         self.group = group
@@ -64,6 +69,10 @@ class NamespaceSandbox:
         self._ending = ExitReason.UNKNOWN
         self._files = JailedFiles(self)
         self._loop.add_reader(made.pidfd, self._died, "crash")
+        self._freezer = freezer
+        self._still = False
+        self._starting = 0
+        self._none_starting = anyio.Event()
         self._patience: asyncio.TimerHandle | None = None
         if spec.persistent:
             self._patience = self._loop.call_later(STANDBY_S, self._spare)
@@ -97,6 +106,16 @@ class NamespaceSandbox:
     async def start(self, spec: ProcessSpec) -> JailedProcess:
         if self._ended.done():
             raise BackendFault("The sandbox has ended.", sandbox_id=self.id)
+        if self._still:
+            raise Conflict(f"Sandbox {self.id} is paused.")
+        self._starting += 1
+        try:
+            return await self._start(spec)
+        finally:
+            self._starting -= 1
+            self._none_starting.set()
+
+    async def _start(self, spec: ProcessSpec) -> JailedProcess:
         header, blob = order(spec, self.spec.env)
         header["cold"] = self.spec.image != HOST  # its python3 is its own
         self._watch_memory()
@@ -224,8 +243,38 @@ class NamespaceSandbox:
             return False
         return found.f_bavail == 0 or found.f_favail == 0
 
+    # standing still
+    async def pause(self) -> None:
+        if self._still:
+            return
+        if not self._freezer.there:
+            raise Unsupported("This host has no freezer that we may use.")
+        self._still = True
+        try:
+            with anyio.fail_after(START_S):
+                while self._starting:
+                    self._none_starting = anyio.Event()
+                    await self._none_starting.wait()
+            await self._freezer.freeze()
+            for process in self._processes.values():
+                process.stand_still()
+        except BaseException as error:
+            await self.resume()
+            if isinstance(error, TimeoutError):
+                raise BackendFault("A program does not get started.", sandbox_id=self.id) from error
+            raise
+
+    async def resume(self) -> None:
+        if self._still:
+            await to_thread.run_sync(self._freezer.thaw)
+            for process in self._processes.values():
+                process.go_on()
+            self._still = False
+
     def over_disk(self) -> None:
         """More is on disk than may be: end what runs."""
+        if self._still:
+            return
         for process in list(self._processes.values()):
             process.end(ExitReason.DISK)
 
@@ -292,6 +341,8 @@ class NamespaceSandbox:
         """Kill everything, wait until the kernel has ended it, and let go of all that it held."""
         self._ending = ExitReason.CANCELLED
         self.kill()
+        if self._still:  # what is frozen does not die
+            await to_thread.run_sync(self._freezer.thaw)
         if self._worked:
             with contextlib.suppress(BackendFault):
                 self._zygote.tell({"op": "end", "id": self.id}, ())

@@ -93,6 +93,14 @@ class AsyncSandbox:
         """Start it now rather than at the next use."""
         return await self._set(post(f"{self._path}/start", repeatable=True, read_s=_OPEN_S))
 
+    async def pause(self) -> model.SandboxInfo:
+        """Let its processes stand still, with their memory. `Conflict` when it is stopped."""
+        return await self._set(post(f"{self._path}/pause", repeatable=True))
+
+    async def resume(self) -> model.SandboxInfo:
+        """Let the processes of a paused one go on."""
+        return await self._set(post(f"{self._path}/resume", repeatable=True))
+
     async def fork(
         self,
         *,

@@ -96,6 +96,14 @@ class Sandbox:
         """Start it now rather than at the next use."""
         return self._set(post(f"{self._path}/start", repeatable=True, read_s=_OPEN_S))
 
+    def pause(self) -> model.SandboxInfo:
+        """Let its processes stand still, with their memory. `Conflict` when it is stopped."""
+        return self._set(post(f"{self._path}/pause", repeatable=True))
+
+    def resume(self) -> model.SandboxInfo:
+        """Let the processes of a paused one go on."""
+        return self._set(post(f"{self._path}/resume", repeatable=True))
+
     def fork(
         self,
         *,

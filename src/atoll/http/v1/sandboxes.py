@@ -137,6 +137,23 @@ async def start(request: Request, sandbox: SandboxRef) -> Response:
 
 
 @router.post(
+    "/v1/sandboxes/{sandbox}/pause", **op("pause_sandbox", gives=SandboxOut, fails=(404, 409, 410))
+)
+async def pause(request: Request, sandbox: SandboxRef) -> Response:
+    """Let its processes stand still, with their memory; only resume lets them go on."""
+    return sandbox_reply(await front(request).services.sandboxes.pause(caller(request), sandbox))
+
+
+@router.post(
+    "/v1/sandboxes/{sandbox}/resume",
+    **op("resume_sandbox", gives=SandboxOut, fails=(404, 409, 410)),
+)
+async def resume(request: Request, sandbox: SandboxRef) -> Response:
+    """Let the processes of a paused sandbox go on."""
+    return sandbox_reply(await front(request).services.sandboxes.resume(caller(request), sandbox))
+
+
+@router.post(
     "/v1/sandboxes/{sandbox}/fork",
     **op(
         "fork_sandbox",

@@ -68,6 +68,7 @@ class JailedProcess:
         self._over_memory = False
         self._timers: list[asyncio.TimerHandle] = []
         self._cpu = 0.0
+        self._stood: float | None = None
         self._arm()
 
     @property
@@ -95,6 +96,34 @@ class JailedProcess:
         self._began = time.monotonic()
         self._output.allow(spec.output_bytes)
         self._arm()
+
+    def stand_still(self) -> None:
+        """Its sandbox is frozen: no time passes for it."""
+        if self._exit.done() or self._stood is not None:
+            return
+        self._stood = time.monotonic()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def go_on(self) -> None:
+        """Its sandbox is not frozen any more: what was left of its time is left now."""
+        if self._stood is None:
+            return
+        self._began += time.monotonic() - self._stood
+        self._stood = None
+        if self._exit.done():
+            return
+        if self._verdict is not None:
+            self._timers.append(self._loop.call_later(KILL_S, self._give_up))
+            return
+        left = self._spec.wall_s - self._wall_s()
+        self._timers.append(self._loop.call_later(left, self.end, ExitReason.WALL_TIME))
+        if self._spec.cpu_s < self._spec.wall_s:
+            self._timers.append(self._loop.call_later(_CPU_POLL_S, self._check_cpu))
+
+    def _wall_s(self) -> float:
+        return (self._stood or time.monotonic()) - self._began
 
     def _arm(self) -> None:
         spec = self._spec
@@ -137,7 +166,7 @@ class JailedProcess:
         """The zygote has seen it end."""
         self._output.drain()
         usage = Usage(
-            wall_s=time.monotonic() - self._began,
+            wall_s=self._wall_s(),
             cpu_s=float(report["cpu_s"]),
             peak_memory_bytes=int(report["peak"]),
         )
@@ -163,7 +192,7 @@ class JailedProcess:
         """The sandbox has ended, and the program with it."""
         if not self._exit.done():
             self._output.drain()
-            usage = Usage(wall_s=time.monotonic() - self._began)
+            usage = Usage(wall_s=self._wall_s())
             evidence = Evidence(verdict=self._verdict or reason)
             self._settle(judge(None, evidence, usage, truncated=self._output.truncated))
         self.close()

@@ -1,12 +1,13 @@
 """The rare powers: snapshots, pausing, watching."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
 
-from atoll.core.errors import Conflict, NotFound
-from atoll.core.model import MIB, Change, SandboxSpec
+from atoll.core.errors import BackendFault, Conflict, NotFound
+from atoll.core.model import MIB, Change, ExitReason, SandboxSpec
 from atoll.core.ports import Backend, Pausable, Sandbox, Snapshots, Watches
 from atoll.testing.backend.cases import Cases, needs
 from atoll.testing.backend.running import (
@@ -179,6 +180,58 @@ class PauseCases(Cases):
             for _ in range(2):
                 await box.resume()
             assert (await run(box, program("echo", "fine"))).stdout == b"fine\n"
+
+    @needs("pause")
+    async def test_no_time_passes_while_it_is_paused(self, backend: Backend) -> None:
+        async with backend.open(fresh()) as box:
+            assert isinstance(box, Pausable), "It promised to pause."
+            process = await box.start(script("echo ready; sleep 0.5; echo on", wall_s=1.5))
+            assert await first(process) == b"ready\n"
+            await box.pause()
+            await anyio.sleep(2.0)  # waits on purpose: longer than its wall time
+            await box.resume()
+            assert (await finish(process)).exit.reason is ExitReason.EXITED
+
+    @needs("pause")
+    async def test_nothing_is_started_while_it_is_paused(self, backend: Backend) -> None:
+        async with backend.open(fresh()) as box:
+            assert isinstance(box, Pausable), "It promised to pause."
+            await box.pause()
+            with pytest.raises(Conflict):
+                await box.start(program("true"))
+            await box.resume()
+            assert (await run(box, program("true"))).exit.code == 0
+
+    @needs("pause", "shell")
+    async def test_what_forks_all_the_time_stands_still(self, backend: Backend) -> None:
+        async with backend.open(fresh()) as box:
+            assert isinstance(box, Pausable), "It promised to pause."
+            lines = "for i in 1 2 3 4; do (while true; do true | cat; done) & done"
+            tick = "(i=0; while true; do i=$((i+1)); echo $i > /workspace/n.new;"
+            tick += " mv /workspace/n.new /workspace/n; done) & echo ready; wait"
+            process = await box.start(script(f"{lines}; {tick}"))
+            assert await first(process) == b"ready\n"
+            await box.pause()
+            before = await read(box.files, "n")
+            await anyio.sleep(0.3)  # waits on purpose: to see that nothing happens
+            assert await read(box.files, "n") == before
+            await box.resume()
+            with anyio.fail_after(10):
+                while await read(box.files, "n") == before:
+                    await anyio.sleep(0.01)
+
+    @needs("pause")
+    async def test_a_paused_sandbox_can_be_destroyed(self, backend: Backend) -> None:
+        spec = fresh()
+        with anyio.fail_after(20):
+            with contextlib.suppress(BackendFault):
+                async with backend.open(spec) as box:
+                    assert isinstance(box, Pausable), "It promised to pause."
+                    process = await box.start(program("sleep", "20"))
+                    await box.pause()
+                    await backend.destroy(spec.id)
+                    assert (await process.wait()).reason is not ExitReason.EXITED
+        assert spec.id not in await backend.owned()
 
     @needs("pause")
     async def test_a_paused_sandbox_can_be_closed(self, backend: Backend) -> None:
