@@ -104,4 +104,5 @@ async def speaking_wasmrun(
                     transport=_transport(app), base_url="http://localhost", timeout=60
                 ) as other,
             ):
-                yield Spoken(client, other, clock, app, front, spoken[0].app)
+                mine = next(each.app for each in spoken if each.name == "wasmrun")
+                yield Spoken(client, other, clock, app, front, mine)
