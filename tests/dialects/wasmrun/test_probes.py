@@ -143,7 +143,7 @@ def test_options_of_the_command_line() -> None:
     words = ["wasmrun.timeout_s=5", "wasmrun.allow-cors=true", "wasmrun.max_fuel=7"]
     table = '{"wasmrun": {"timeout_s": 9, "max_sessions": 3}}'
     settings = load({}, environ={"ATOLL_DIALECT_OPTIONS": table}, dialect_options=words)
-    options: Any = chosen(settings)[0].options
+    options: Any = next(x for x in chosen(settings) if x.dialect.name == "wasmrun").options
     assert (options.timeout_s, options.max_sessions, options.max_fuel) == (5, 3, 7)
     assert options.allow_cors is True
     with pytest.raises(SettingsError, match=r"NAME\.OPTION=VALUE"):

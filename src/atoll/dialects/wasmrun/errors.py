@@ -73,6 +73,7 @@ TABLE: Mapping[type[core.AtollError], tuple[int, str]] = {
     core.QuotaExceeded: (400, "Bad request: Disk usage limit exceeded: "),
     core.Busy: (429, "Rate limit exceeded: "),
     core.Unsupported: (400, "Bad request: "),
+    core.NotListening: (400, "Bad request: "),
     core.Unavailable: (500, "Internal error: "),
     core.BackendFault: (500, "Internal error: "),
 }
