@@ -101,7 +101,7 @@ async def test_what_is_not_there_yet(spoken: Spoken, word: str) -> None:
 
 
 @pytest.mark.parity(
-    "absent.sandboxes.pause", "absent.sandboxes.resume", "absent.sandboxes.resize",
+    "absent.sandboxes.resize",
     "absent.sandboxes.recover", "absent.sandboxes.config", "absent.sandboxes.git",
     "absent.sandboxes.browser", "absent.import-config",
 )  # fmt: skip

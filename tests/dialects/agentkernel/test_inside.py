@@ -85,6 +85,10 @@ async def test_files(spoken: Spoken, box: str) -> None:
     assert await spoken.delete(path) == "Deleted /tmp/a/hello.txt"
     assert await spoken.get(path, 404) == "File not found: /tmp/a/hello.txt"
     assert await spoken.get(f"/sandboxes/{box}/files/tmp", 404)
+    for method, where in (("PUT", "tmp"), ("PUT", ""), ("DELETE", "")):
+        await spoken.ask(method, f"/sandboxes/{box}/files/{where}", {"content": ""}, 400)
+    await spoken.printed(box, "sh", "-c", "mkdir -p /tmp/full; touch /tmp/full/a")
+    await spoken.delete(f"/sandboxes/{box}/files/tmp/full", 400)
     assert await spoken.get("/sandboxes/nope/files/a", 404) == "Sandbox not found"
     for method in ("PUT", "DELETE"):
         body = {"content": ""}

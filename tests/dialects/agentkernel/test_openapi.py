@@ -53,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=_id)
 def test_answers_are_the_documents(operation: Any, mode: GenerationMode, server: str) -> None:
     @settings(
-        max_examples=10,
+        max_examples=6,
         deadline=None,
         derandomize=True,
         database=None,

@@ -5,6 +5,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.dialects.agentkernel.rig import Spoken
@@ -107,16 +108,34 @@ async def test_backends_of_sandboxes(spoken: Spoken) -> None:
 @pytest.mark.parity("create.absent")
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("lifecycle", {"auto_stop_after_seconds": 1}), ("description", "d"), ("ports", [80]),
+    [("lifecycle", {"auto_stop_after_seconds": 1}),
      ("network", {"name": "n"}), ("volumes", ["a:/b"]), ("agent", "a"), ("secrets", ["a=b"]),
      ("secret_files", ["A"]), ("placeholder_secrets", True), ("secret_mappings", {"a": "b"}),
-     ("init_script", "x"), ("created_from_template", "t"), ("template_help_text", "h"),
-     ("source_url", "http://x")],
+     ("init_script", "x"), ("source_url", "http://x")],
 )  # fmt: skip
 async def test_what_a_create_may_not_say_yet(spoken: Spoken, field: str, value: object) -> None:
     said = await spoken.post("/sandboxes", {"name": "x", field: value}, 501)
     assert said == f"The field '{field}' is not supported by this server"
     assert await spoken.get("/sandboxes") == []
+
+
+@pytest.mark.parity("create.ports")
+@pytest.mark.needs("python3")
+async def test_ports(spoken: Spoken) -> None:
+    made = await spoken.post("/sandboxes", {"name": "p", "ports": [8080, "9090", "9091/tcp"]}, 201)
+    assert made["ports"] == [8080, 9090, 9091]
+    serve = ["python3", "-m", "http.server", "8080"]
+    await spoken.post("/sandboxes/p/files", {"files": {"/workspace/a": "served"}})
+    await spoken.post("/sandboxes/p/exec/detach", {"command": serve})
+    path = made["endpoints"][0]["path"]
+    with anyio.fail_after(30):
+        while (answer := await spoken.native.get(f"{path}a")).status_code != 200:
+            await anyio.sleep(0.05)  # waits on purpose: for the program to listen
+    assert answer.text == "served"
+    await spoken.delete("/sandboxes/p")
+    assert "host" in await spoken.post("/sandboxes", {"name": "p", "ports": ["1:2"]}, 501)
+    for wrong in (["x"], [0], [70_000], [""], [-1], ["1" * 30]):
+        await spoken.post("/sandboxes", {"name": "p", "ports": wrong}, 400)
 
 
 @pytest.mark.parity("create.absent")
@@ -139,7 +158,7 @@ async def test_by_uuid(spoken: Spoken, box: str) -> None:
         assert await spoken.get(f"/sandboxes/by-uuid/{other}", 404) == "Sandbox not found"
 
 
-@pytest.mark.parity("list", "patch.labels", "patch.more")
+@pytest.mark.parity("list", "patch.labels", "patch.lifecycle")
 async def test_labels(spoken: Spoken, box: str) -> None:
     body = {"labels": {"a": "1", "b": "x:y"}}
     assert (await spoken.ask("PATCH", f"/sandboxes/{box}", body))["labels"] == body["labels"]
@@ -150,8 +169,27 @@ async def test_labels(spoken: Spoken, box: str) -> None:
     ):  # fmt: skip
         assert len(await spoken.get(f"/sandboxes?{query}")) == count
     assert "key:value" in await spoken.get("/sandboxes?label=a", 400)
-    for more in ({"description": "d"}, {"lifecycle": {"auto_stop_after_seconds": 60}}):
-        await spoken.ask("PATCH", f"/sandboxes/{box}", more, 501)
+    more = {"lifecycle": {"auto_stop_after_seconds": 60}}
+    await spoken.ask("PATCH", f"/sandboxes/{box}", more, 501)
+
+
+@pytest.mark.parity("create.notes", "patch.labels")
+async def test_notes(spoken: Spoken) -> None:
+    said = {"description": "d", "created_from_template": "t", "template_help_text": "h"}
+    body = {"name": "noted", "labels": {"a": "1"}, **said}
+    made = await spoken.post("/sandboxes", body, 201)
+    assert made["labels"] == {"a": "1"}
+    assert {key: made[key] for key in said} == said
+    changed = await spoken.ask("PATCH", "/sandboxes/noted", {"labels": {"b": "2"}})
+    assert (changed["labels"], changed["description"]) == ({"b": "2"}, "d")
+    changed = await spoken.ask("PATCH", "/sandboxes/noted", {"description": "e"})
+    assert (changed["labels"], changed["description"]) == ({"b": "2"}, "e")
+    changed = await spoken.ask("PATCH", "/sandboxes/noted", {"description": None})
+    assert "description" not in changed
+    assert changed["template_help_text"] == "h"
+    await spoken.delete("/sandboxes/noted")
+    for wrong in ({"labels": {"agentkernel.x": "y"}}, {"description": "x" * 257}):
+        await spoken.post("/sandboxes", {"name": "noted", **wrong}, 400)
 
 
 @pytest.mark.parity("start-stop")
@@ -168,6 +206,23 @@ async def test_start_and_stop(spoken: Spoken, box: str) -> None:
         assert await spoken.post(f"/sandboxes/nope/{verb}", None, 404) == "Sandbox not found"
 
 
+@pytest.mark.parity("pause")
+async def test_pause_and_resume(spoken: Spoken, box: str) -> None:
+    able = (await spoken.get("/backends"))["backends"][0]["capabilities"]
+    if not able["full_state_pause_resume"]:
+        await spoken.post(f"/sandboxes/{box}/pause", None, 422)
+        return
+    for _ in range(2):
+        assert await spoken.post(f"/sandboxes/{box}/pause") == "Sandbox paused"
+        assert (await spoken.get(f"/sandboxes/{box}"))["status"] == "paused"
+    await spoken.post(f"/sandboxes/{box}/exec", {"command": ["true"]}, 400)
+    assert await spoken.post(f"/sandboxes/{box}/resume") == "Sandbox resumed"
+    assert await spoken.printed(box, "echo", "on") == "on\n"
+    await spoken.post(f"/sandboxes/{box}/stop")
+    await spoken.post(f"/sandboxes/{box}/pause", None, 409)
+    await spoken.post("/sandboxes/nope/resume", None, 404)
+
+
 @pytest.mark.parity("extend")
 async def test_extend(spoken: Spoken, box: str) -> None:
     ends: list[datetime] = []
@@ -180,6 +235,7 @@ async def test_extend(spoken: Spoken, box: str) -> None:
     for by in ("", "x", "1y", "-1h", "0h", "1h2", "9" * 30):
         said = await spoken.post(f"/sandboxes/{box}/extend", {"by": by}, 400)
         assert said.startswith("Invalid time format: ")
+    await spoken.post(f"/sandboxes/{box}/extend", {"by": "999999999w"}, 400)
 
 
 @pytest.mark.parity("fork")

@@ -35,8 +35,6 @@ GROUPS: Mapping[str, str] = {
 }
 # The same after `/sandboxes/NAME/`.
 OF_SANDBOXES: Mapping[str, str] = {
-    "pause": "Pausing a sandbox",
-    "resume": "Resuming a sandbox",
     "resize": "Resizing a sandbox",
     "recover": "Recovering a sandbox",
     "config": "A sandbox's configuration",

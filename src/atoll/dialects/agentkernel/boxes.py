@@ -7,10 +7,11 @@ from atoll.core.model import MIB
 from atoll.core.records import SandboxRecord
 from atoll.core.states import TERMINAL
 from atoll.dialects.agentkernel.errors import BadRequest, NameTaken
+from atoll.dialects.agentkernel.notes import NOTES, labelled
 from atoll.dialects.agentkernel.programs import HOST, create_profile
 from atoll.dialects.agentkernel.schemas import CreateIn, native
 from atoll.dialects.agentkernel.state import State
-from atoll.dialects.agentkernel.words import check_name, just_before, uuid_of
+from atoll.dialects.agentkernel.words import check_name, just_before, port, uuid_of
 from atoll.http.schemas.execution import LimitsIn
 from atoll.http.schemas.sandbox import CreateSandboxRequest
 from atoll.service.caller import Caller
@@ -72,7 +73,8 @@ async def create(here: State, who: Caller, body: CreateIn) -> SandboxRecord:
         image=body.image or HOST,
         profile=profile,
         limits=native(LimitsIn, **limits) if limits else None,
-        labels=body.labels or {},
+        labels=labelled(body.labels or {}, {name: getattr(body, name) for name in NOTES}),
+        ports=[port(each) for each in body.ports or ()],
         backend=body.backend,
     )
     await refuse_taken(here, who, name)

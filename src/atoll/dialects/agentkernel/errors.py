@@ -71,7 +71,8 @@ NEWEST: Mapping[type[core.AtollError], int] = {
 # On the routes of the document there is nothing else than 400, 401, 404 and 500.
 DOCUMENTED: Mapping[type[core.AtollError], int] = {
     **NEWEST,
-    core.Conflict: 500,
+    core.Conflict: 400,
+    NameTaken: 500,
     core.TooLarge: 400,
     core.QuotaExceeded: 400,
     core.Unsupported: 400,

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from atoll.core.errors import NotFound
 from atoll.core.records import Event
 from atoll.dialects.agentkernel import boxes
+from atoll.dialects.agentkernel.notes import plain
 from atoll.dialects.agentkernel.shapes import LOGGED, Json, log_entries
 from atoll.dialects.agentkernel.state import State, caller, reply, state, stream
 from atoll.dialects.agentkernel.words import is_name, moment, name_of
@@ -69,7 +70,7 @@ async def _follow(here: State, who: Caller, sandbox_id: str | None) -> AsyncGene
             name, labels = each.detail.get("name", each.sandbox_id), dict[str, str]()
             with suppress(NotFound):
                 record = await here.services.sandboxes.get(who, each.sandbox_id)
-                name, labels = name_of(record), dict(record.labels)
+                name, labels = name_of(record), plain(record.labels)
             kind = _EVENTS[each.action]
             body: Json = {
                 "event": kind,

@@ -111,8 +111,13 @@ PARITY = Parity(
                 "`POST …/start` and `…/stop`",
                 "A stopped sandbox starts on its next use, instead of refusing it.",
             ),
-            Line("patch.labels", "`PATCH` with `labels`"),
-            refused("patch.more", "`PATCH` with `description` and `lifecycle`", _NOT_YET),
+            partial(
+                "pause",
+                "`POST …/pause` and `…/resume`",
+                "Where the backend can, else 422; not across a restart.",
+            ),
+            Line("patch.labels", "`PATCH` with `labels` and `description`"),
+            refused("patch.lifecycle", "`PATCH` with `lifecycle`", _NOT_YET),
             Line("extend", "`POST …/extend`"),
             partial("fork", "`POST …/fork`", "The files; not the memory."),
             Line(
@@ -134,12 +139,23 @@ PARITY = Parity(
                 "Images that the server offers; another name is 400. Without one it is the host's.",
             ),
             Line("create.labels", "`labels`"),
+            partial(
+                "create.notes",
+                "`description`, `created_from_template`, `template_help_text`",
+                "Up to 256 characters each; in the native API they are labels, `agentkernel.…`.",
+            ),
+            partial(
+                "create.ports",
+                "`ports`, each a number",
+                "Reached at `/v1/sandboxes/{id}/ports/{port}/` of the server, which `endpoints` "
+                "says; a port of the host (`8080:80`) is 501.",
+            ),
             partial("create.backend", "`backend`", "By Atoll's names."),
             refused(
                 "create.absent",
-                "`lifecycle`, `description`, `ports`, `network`, `volumes`, "
+                "`lifecycle`, `network`, `volumes`, "
                 "`agent`, `secrets`, `secret_files`, `placeholder_secrets`, `secret_mappings`, "
-                "`init_script`, `created_from_template`, `template_help_text`, `source_url`",
+                "`init_script`, `source_url`",
                 _NOT_YET,
             ),
         ),

@@ -6,7 +6,8 @@ from starlette.responses import Response
 
 from atoll.dialects.agentkernel import boxes
 from atoll.dialects.agentkernel.errors import BadRequest
-from atoll.dialects.agentkernel.schemas import CreateIn, ExtendIn, ForkIn, PatchIn, read
+from atoll.dialects.agentkernel.notes import labelled, notes, plain
+from atoll.dialects.agentkernel.schemas import CreateIn, ExtendIn, ForkIn, PatchIn, native, read
 from atoll.dialects.agentkernel.shapes import info
 from atoll.dialects.agentkernel.state import caller, reply, state
 from atoll.dialects.agentkernel.words import check_name, moment, seconds
@@ -51,15 +52,18 @@ async def get_sandbox(request: Request, name: str) -> Response:
 
 @router.patch(ONE)
 async def patch_sandbox(request: Request, name: str) -> Response:
-    """Change labels."""
+    """Change labels and the description."""
     here, who = state(request), caller(request)
     record = await boxes.find(here, who, name)
     body = await read(request, PatchIn)
     body.refuse_not_yet()
-    if body.labels is not None:
-        record = await here.services.sandboxes.update(
-            who, record.id, ChangeSandbox(labels=body.labels)
-        )
+    said = dict[str, str | None](notes(record.labels))
+    if "description" in body.model_fields_set:
+        said["description"] = body.description
+    labels = labelled(plain(record.labels) if body.labels is None else body.labels, said)
+    if labels != record.labels:
+        change = ChangeSandbox(labels=labels, if_version=record.version)
+        record = await here.services.sandboxes.update(who, record.id, change)
     return reply(info(record))
 
 
@@ -90,6 +94,24 @@ async def stop_sandbox(request: Request, name: str) -> Response:
     return reply("Sandbox stopped")
 
 
+@router.post(f"{ONE}/pause")
+async def pause_sandbox(request: Request, name: str) -> Response:
+    """Let its processes stand still."""
+    here, who = state(request), caller(request)
+    record = await boxes.find(here, who, name)
+    await here.services.sandboxes.pause(who, record.id)
+    return reply("Sandbox paused")
+
+
+@router.post(f"{ONE}/resume")
+async def resume_sandbox(request: Request, name: str) -> Response:
+    """Let them go on."""
+    here, who = state(request), caller(request)
+    record = await boxes.find(here, who, name)
+    await here.services.sandboxes.resume(who, record.id)
+    return reply("Sandbox resumed")
+
+
 @router.post(f"{ONE}/extend")
 async def extend_sandbox(request: Request, name: str) -> Response:
     """Let it live longer: from the end that it has, or from now."""
@@ -98,7 +120,8 @@ async def extend_sandbox(request: Request, name: str) -> Response:
     more = seconds((await read(request, ExtendIn)).by)
     now = here.services.clock.now()
     left = max(0.0, (record.expires_at or now) - now)
-    change = here.front.translator.change(ChangeSandboxRequest(lifetime_s=left + more))
+    asked = native(ChangeSandboxRequest, lifetime_s=left + more)
+    change = here.front.translator.change(asked)
     changed = await here.services.sandboxes.update(who, record.id, change)
     ends = changed.expires_at
     return reply({"expires_at": None if ends is None else moment(ends)})

@@ -51,8 +51,6 @@ class ExecIn(Body):
 # What a create or a patch may say in agentkernel, and is refused here when it says anything.
 NOT_YET = (
     "lifecycle",
-    "description",
-    "ports",
     "network",
     "volumes",
     "agent",
@@ -61,8 +59,6 @@ NOT_YET = (
     "placeholder_secrets",
     "secret_mappings",
     "init_script",
-    "created_from_template",
-    "template_help_text",
     "source_url",
 )
 
@@ -90,13 +86,18 @@ class CreateIn(Said):
     profile: str | None = None
     backend: str | None = None
     labels: dict[str, str] | None = None
+    ports: list[int | str] | None = None
+    description: str | None = None
+    created_from_template: str | None = None
+    template_help_text: str | None = None
     source_ref: str | None = None
 
 
 class PatchIn(Said):
-    """What to change."""
+    """What to change; a field that is absent stays."""
 
     labels: dict[str, str] | None = None
+    description: str | None = None
 
 
 class ExtendIn(Body):

@@ -6,6 +6,7 @@ from typing import Any
 from atoll.core.model import MIB, BackendReport
 from atoll.core.records import Event, ProcessRecord, SandboxRecord, SnapshotRecord
 from atoll.core.states import State
+from atoll.dialects.agentkernel.notes import notes, plain
 from atoll.dialects.agentkernel.programs import exit_code, whole_cpus
 from atoll.dialects.agentkernel.words import moment, name_of, uuid_of
 
@@ -28,7 +29,13 @@ def info(record: SandboxRecord) -> Json:
         "created_at": moment(record.created_at),
         "last_activity_at": moment(record.last_used_at),
         "profile": record.profile,
-        "labels": dict(record.labels),
+        "labels": plain(record.labels),
+        **notes(record.labels),
+        "ports": list(record.ports),
+        "endpoints": [
+            {"port": port, "path": f"/v1/sandboxes/{record.id}/ports/{port}/"}
+            for port in record.ports
+        ],
         "placeholder_secrets": False,
     }
 
@@ -90,7 +97,7 @@ def backend(report: BackendReport, *, configured: bool = True) -> Json:
             "resume": report.usable,
             "full_state_pause_resume": "pause" in able,
             "full_state_fork": False,
-            "endpoints": False,
+            "endpoints": "ports" in able,
         },
     }
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from atoll.core.records import SandboxRecord
-from atoll.dialects.agentkernel.errors import BadRequest
+from atoll.dialects.agentkernel.errors import BadRequest, NotYet
 from atoll.http.errors import printable
 
 LONGEST_NAME = 63
@@ -18,6 +18,7 @@ _SYSTEM = ("/proc", "/sys", "/dev", "/etc/passwd", "/etc/shadow", "/etc/sudoers"
 _SPAN = re.compile(r"\s*(\d{1,9})\s*([smhdw]?)\s*")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _VERSION, _VARIANT = 7, 2
+_PORT_DIGITS = 5
 
 
 def is_name(name: str) -> bool:
@@ -99,6 +100,16 @@ def variables(pairs: Sequence[str]) -> dict[str, str]:
             raise BadRequest(f"Invalid env '{printable(pair)[:80]}'. Use: KEY=value")
         found[name] = value
     return found
+
+
+def port(given: int | str) -> int:
+    """A port of a sandbox; `NotYet` for one that is to be a port of the host, too."""
+    word = str(given).removesuffix("/tcp")
+    if ":" in word:
+        raise NotYet("Publishing a port on the host")
+    if not (word.isascii() and word.isdecimal() and len(word) <= _PORT_DIGITS):
+        raise BadRequest(f"Invalid port '{printable(str(given))[:80]}'")
+    return int(word)
 
 
 def uuid_of(sandbox_id: str) -> str:
