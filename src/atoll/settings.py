@@ -171,6 +171,9 @@ class Settings(BaseModel):
         7 * 86_400.0,
         description="Destroyed this long after it was made, or `never`.",
     )
+    default_auto_delete_s: OrNever = Field(
+        None, description="Destroyed after this long without use, or `never`."
+    )
     max_lifetime_s: OrNever = Field(
         None, description="The longest lifetime a request may ask, or `never`."
     )

@@ -44,7 +44,8 @@ async def test_a_body_is_optional(web: Web) -> None:
 
 
 async def test_null_and_absent_timeouts_differ(web: Web) -> None:
-    made = await _make(web, idle_timeout_s=None, lifetime_s=None)
+    made = await _make(web, idle_timeout_s=None, lifetime_s=None, auto_delete_s=60)
+    assert made["auto_delete_s"] == 60
     assert (made["idle_timeout_s"], made["expires_at"]) == (None, None)
 
 

@@ -32,6 +32,33 @@ from tests.service.persistent import LOGS
 pytestmark = pytest.mark.anyio
 
 
+async def test_unused_ones_are_destroyed(tmp_path: Path) -> None:
+    async with island(tmp_path) as world:
+        made = await world.create(idle_timeout_s=10, auto_delete_s=30)
+        kept = await world.create(auto_delete_s=30)
+        paused = await world.create(auto_delete_s=30)
+        used = await world.create(auto_delete_s=30)
+        await world.sandboxes.update(ALICE, kept.id, ChangeSandbox(auto_delete_s=None))
+        await world.sandboxes.pause(ALICE, paused.id)
+        world.clock.at += 10
+        await world.janitor.expire()
+        assert await world.state(made.id) is State.STOPPED
+        async with world.sandboxes.using(ALICE, used.id):
+            world.clock.at += 20
+            await world.janitor.expire()
+            assert await world.state(made.id) is State.DESTROYED
+            found = await world.sandboxes.post_mortem(ALICE, made.id)
+            assert (found.ended_by, "30 s" in found.detail) == ("idle", True)
+            world.clock.at += 20
+            await world.janitor.expire()
+            assert await world.state(used.id) is State.RUNNING, "a request uses it"
+        world.clock.at += 30
+        await world.janitor.expire()
+        assert await world.state(used.id) is State.DESTROYED
+        assert await world.state(kept.id) is State.RUNNING
+        assert await world.state(paused.id) is State.PAUSED
+
+
 async def test_idle_ones_are_stopped_and_leases_end(tmp_path: Path) -> None:
     async with island(tmp_path) as world:
         idle = await world.create(idle_timeout_s=10)

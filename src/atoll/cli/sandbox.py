@@ -76,6 +76,9 @@ def create(
     lifetime: Annotated[
         float | None, typer.Option(help="Seconds from now until it is destroyed.")
     ] = None,
+    auto_delete: Annotated[
+        float | None, typer.Option(help="Seconds without use until it is destroyed.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Make a sandbox and print its id."""
@@ -93,6 +96,7 @@ def create(
         "labels": pairs(label, "--label"),
         "idle_timeout_s": idle_timeout,
         "lifetime_s": lifetime,
+        "auto_delete_s": auto_delete,
     }
     options = cast("SandboxOptions", chosen(given))
     with connect(context) as atoll:

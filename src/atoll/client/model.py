@@ -133,6 +133,7 @@ class SandboxInfo:
     idle_timeout_s: float | None
     expires_at: float | None
     read_only_root: bool
+    auto_delete_s: float | None
     version: int
     ports: tuple[int, ...] = ()
 

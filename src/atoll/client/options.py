@@ -101,6 +101,7 @@ class SandboxOptions(Placement, total=False):
     labels: Mapping[str, str]
     idle_timeout_s: float | None
     lifetime_s: float | None
+    auto_delete_s: float | None
     base: str
     ports: Sequence[int]
 
@@ -112,6 +113,7 @@ class SandboxChanges(TypedDict, total=False):
     labels: Mapping[str, str] | None
     idle_timeout_s: float | None
     lifetime_s: float | None
+    auto_delete_s: float | None
 
 
 class KeyOptions(TypedDict, total=False):

@@ -12,8 +12,8 @@ class SandboxRecord:
     """A persistent sandbox. `version` grows by one with each write, for compare-and-set.
 
     `expires_at` is the lease: past it the janitor destroys the sandbox (None: never).
-    `idle_timeout_s` after `last_used_at` the janitor stops it (None: never). Only its `ports` can
-    be connected to from outside.
+    `idle_timeout_s` after `last_used_at` the janitor stops it, `auto_delete_s` after it destroys it
+    (None: never). Only its `ports` can be connected to from outside.
     """
 
     id: str
@@ -36,6 +36,7 @@ class SandboxRecord:
     read_only_root: bool = False
     version: int = 1
     ports: tuple[int, ...] = ()
+    auto_delete_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

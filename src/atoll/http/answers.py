@@ -114,6 +114,7 @@ def sandbox_body(record: SandboxRecord) -> Json:
         "idle_timeout_s": record.idle_timeout_s,
         "expires_at": record.expires_at,
         "read_only_root": record.read_only_root,
+        "auto_delete_s": record.auto_delete_s,
         "version": record.version,
         "ports": list(record.ports),
     }

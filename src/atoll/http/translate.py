@@ -93,6 +93,9 @@ class Translator:
             min_isolation=_isolation(request),
             idle_timeout_s=idle,
             lifetime_s=self._lease(life),
+            auto_delete_s=request.auto_delete_s
+            if "auto_delete_s" in given
+            else self._settings.default_auto_delete_s,
             base=request.base,
             ports=tuple(request.ports),
             preload=self._preload(request.preload),
@@ -106,6 +109,7 @@ class Translator:
             labels=(request.labels or {}) if "labels" in given else UNSET,
             idle_timeout_s=request.idle_timeout_s if "idle_timeout_s" in given else UNSET,
             lifetime_s=self._lease(request.lifetime_s) if "lifetime_s" in given else UNSET,
+            auto_delete_s=request.auto_delete_s if "auto_delete_s" in given else UNSET,
         )
 
     async def program(

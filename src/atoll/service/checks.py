@@ -26,6 +26,7 @@ def check_create(request: CreateSandbox) -> None:
     check_labels(request.labels)
     _seconds(request.idle_timeout_s, "idle_timeout_s")
     _seconds(request.lifetime_s, "lifetime_s")
+    _seconds(request.auto_delete_s, "auto_delete_s")
     _env(request.env)
     _ports(request.ports)
     if request.limits is not None:
@@ -42,6 +43,8 @@ def check_change(change: ChangeSandbox) -> None:
         _seconds(change.idle_timeout_s, "idle_timeout_s")
     if change.lifetime_s is not UNSET:
         _seconds(change.lifetime_s, "lifetime_s")
+    if change.auto_delete_s is not UNSET:
+        _seconds(change.auto_delete_s, "auto_delete_s")
 
 
 def check_name(name: str | None) -> None:

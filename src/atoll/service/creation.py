@@ -172,6 +172,7 @@ class Creation:
             expires_at=None if request.lifetime_s is None else now + request.lifetime_s,
             preload=request.preload,
             read_only_root=rules.read_only_root,
+            auto_delete_s=request.auto_delete_s,
             ports=tuple(dict.fromkeys(request.ports)),
         )
 

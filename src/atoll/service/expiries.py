@@ -61,13 +61,18 @@ class Expiries:
 
 
 def due_at(record: SandboxRecord, last_used_at: float | None = None) -> float | None:
-    """When its lease ends or, while it runs, when it will have been idle for long enough."""
+    """When its lease ends, or when it will have been idle for long enough to stop or destroy it.
+
+    One that is paused is not idle.
+    """
     if record.state in TERMINAL:
         return None
     moments: list[float] = []
     if record.expires_at is not None:
         moments.append(record.expires_at)
+    used = max(record.last_used_at, last_used_at or 0.0)
     if record.idle_timeout_s is not None and record.state is State.RUNNING:
-        used = max(record.last_used_at, last_used_at or 0.0)
         moments.append(used + record.idle_timeout_s)
+    if record.auto_delete_s is not None and record.state in {State.RUNNING, State.STOPPED}:
+        moments.append(used + record.auto_delete_s)
     return min(moments, default=None)

@@ -92,6 +92,15 @@ class Janitor(anyio.AsyncContextManagerMixin):
             await self._endings.end(record, by="lifetime", detail=detail)
             return
         used = self._keeper.touches.last(record.id, record.last_used_at)
+        held = self._keeper.held(record.id)
+        if held is not None and not held.idle:
+            # A request is using it, which is as good as having used it just now.
+            used = now
+        rested = record.auto_delete_s is not None and used + record.auto_delete_s <= now
+        if rested and record.state in {State.RUNNING, State.STOPPED}:
+            detail = f"It was not used for {record.auto_delete_s:g} s."
+            await self._endings.end(record, by="idle", detail=detail)
+            return
         if record.state is State.RUNNING and record.idle_timeout_s is not None:
             since = now - record.idle_timeout_s
             if used <= since:

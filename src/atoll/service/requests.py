@@ -38,6 +38,7 @@ class CreateSandbox:
     min_isolation: Isolation | None = None
     idle_timeout_s: float | None = None
     lifetime_s: float | None = None
+    auto_delete_s: float | None = None
     base: str | None = None
     preload: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
@@ -54,6 +55,7 @@ class ChangeSandbox:
     labels: Mapping[str, str] | Unset = UNSET
     idle_timeout_s: float | None | Unset = UNSET
     lifetime_s: float | None | Unset = UNSET
+    auto_delete_s: float | None | Unset = UNSET
     if_version: int | None = None
 
 

@@ -277,6 +277,8 @@ class Sandboxes:
             record = replace(record, labels=dict(change.labels))
         if change.idle_timeout_s is not UNSET:
             record = replace(record, idle_timeout_s=change.idle_timeout_s)
+        if change.auto_delete_s is not UNSET:
+            record = replace(record, auto_delete_s=change.auto_delete_s)
         if change.lifetime_s is not UNSET:
             lease = change.lifetime_s
             ends = None if lease is None else self._clock.now() + lease

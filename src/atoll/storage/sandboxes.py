@@ -92,6 +92,7 @@ def _values(record: SandboxRecord) -> dict[str, Any]:
         "expires_at": record.expires_at,
         "preload": list(record.preload) or None,
         "read_only_root": record.read_only_root,
+        "auto_delete_s": record.auto_delete_s,
         "ports": list(record.ports) or None,
     }
 
@@ -117,6 +118,7 @@ def _record(row: Row[Any]) -> SandboxRecord:
         expires_at=row.expires_at,
         preload=strings(row.preload or ()),
         read_only_root=row.read_only_root,
+        auto_delete_s=row.auto_delete_s,
         ports=tuple(int(port) for port in row.ports or ()),
         version=row.version,
     )

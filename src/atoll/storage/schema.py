@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from atoll.storage.columns import FaithfulText, JsonText
 
-REVISION = "0005"
+REVISION = "0006"
 
 metadata = MetaData()
 
@@ -69,6 +69,7 @@ sandboxes = Table(
     _json("preload", nullable=True),
     Column("read_only_root", Boolean, nullable=False, server_default=false()),
     _json("ports", nullable=True),
+    _time("auto_delete_s", nullable=True),
     UniqueConstraint("tenant", "living_name", name="sandboxes_living_name"),
     Index("sandboxes_of_tenant", "tenant", "living", "id"),
     Index("sandboxes_living", "living", "id"),

@@ -36,6 +36,10 @@ class CreateSandboxRequest(Placement):
     lifetime_s: Lease | None = Field(
         default=None, description="Destroyed this long from now. Null: never. Absent: the default."
     )
+    auto_delete_s: Lease | None = Field(
+        default=None,
+        description="Destroyed after this long without use. Null: never. Absent: the default.",
+    )
     base: Word | None = Field(
         default=None, description="The snapshot to begin with, by id or name."
     )
@@ -57,6 +61,9 @@ class ChangeSandboxRequest(RequestModel):
         default=None, description="Null: never stopped for being idle."
     )
     lifetime_s: Lease | None = Field(default=None, description="From now on. Null: no lease.")
+    auto_delete_s: Lease | None = Field(
+        default=None, description="Null: never destroyed for being idle."
+    )
 
 
 class CopyRequest(RequestModel):
@@ -107,6 +114,7 @@ class SandboxOut(AnswerModel):
     idle_timeout_s: float | None
     expires_at: float | None
     read_only_root: bool
+    auto_delete_s: float | None
     version: int
     ports: list[int]
 
