@@ -10,6 +10,7 @@ nothing but our runner of modules, so that a guest is behind the engine too.
 
 import _signal
 import contextlib
+import importlib
 import os
 import resource
 import socket
@@ -44,6 +45,8 @@ def run(config: dict[str, Any]) -> NoReturn:
         shown = {name: _directory(place) for place, name in config["binds"]}
         warm.warm(config["library"])
         components.linker(fuel=False)
+        for name in zygote.LATE:  # a worker cannot read any library, not even ours
+            importlib.import_module(name)
         zygote.warm(["shutil"])
         _step_down(config["uid"])  # now: that user may not even read the interpreter's library
         die_with_parent(config["parent"])

@@ -13,13 +13,16 @@ from atoll.settings import Settings
 from atoll.testing.backend.running import fresh
 from tests.backends.wasm import building
 
-pytestmark = [pytest.mark.anyio, pytest.mark.needs("userns")]
+WORKERS = [pytest.param("namespace", marks=pytest.mark.needs("userns")), "plain"]
 
 
-@pytest.fixture(scope="package")
-async def backend(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[WasmBackend, None]:
+@pytest.fixture(scope="package", params=WORKERS)
+async def backend(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[WasmBackend, None]:
     place = Path(tmp_path_factory.mktemp("wasm"))
-    async with wasm_backend(Settings(data_dir=place), programs={}) as backend:
+    settings = Settings(data_dir=place, wasm_workers=request.param)
+    async with wasm_backend(settings, programs={}) as backend:
         yield backend
 
 

@@ -14,7 +14,7 @@ from atoll.core.ports import Sandbox
 from atoll.testing.backend.running import fresh, run, stream
 from tests.backends.wasm import building
 
-pytestmark = [pytest.mark.anyio, pytest.mark.needs("userns")]
+pytestmark = pytest.mark.anyio
 
 TEXT = Path(building.SOURCES, "command.wat").read_bytes()
 OPENED = 100  # what `opens.wat` says of a file that is there

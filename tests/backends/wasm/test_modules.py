@@ -1,5 +1,6 @@
 """Modules in an open sandbox: how they are called, what bounds them, how they end."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import anyio
@@ -11,7 +12,7 @@ from atoll.core.model import MIB, Exit, ExitReason, Limits, ProcessSpec, TtySize
 from atoll.core.ports import Sandbox
 from atoll.testing.backend.running import Done, fresh, read, run
 
-pytestmark = [pytest.mark.anyio, pytest.mark.needs("userns")]
+pytestmark = pytest.mark.anyio
 
 ALL = b"""(module
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -138,10 +139,48 @@ async def test_wall_time_reaches_a_loop_in_start(box: Sandbox) -> None:
     assert (await run(box, spec)).exit.reason is ExitReason.WALL_TIME
 
 
-async def test_tables_are_bounded(box: Sandbox) -> None:
-    module = b'(module (table 100000000 funcref) (func (export "_start")))'
-    ended = (await run(box, ProcessSpec(("t.wat",), files={"t.wat": module}))).exit
+async def test_fuel_reaches_a_loop_in_start(box: Sandbox) -> None:
+    spec = ProcessSpec(("s.wat",), files={"s.wat": LOOPS_IN_START}, fuel=100_000)
+    assert (await run(box, spec)).exit.reason is ExitReason.FUEL
+
+
+async def test_a_trap_in_start(box: Sandbox) -> None:
+    module = b"(module (func $s unreachable) (start $s))"
+    ended = (await run(box, ProcessSpec(("s.wat",), files={"s.wat": module}))).exit
+    assert ended.reason is ExitReason.TRAP
+    assert ended.detail.startswith("unreachable: ")
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ("(table 100000000 funcref)", "table minimum size"),
+        ("(table 1 funcref)" * 65, "table"),
+        ("(memory 1)" * 17, "memory count"),
+    ],
+    ids=["elements", "tables", "memories"],
+)
+async def test_what_a_module_begins_with_is_bounded(box: Sandbox, parts: str, said: str) -> None:
+    text = f'(module {parts} (func (export "_start")))'
+    ended = (await run(box, ProcessSpec(("t.wat",), files={"t.wat": text.encode()}))).exit
     assert (ended.code, ended.reason) == (None, ExitReason.INVALID)
+    assert said in ended.detail
+
+
+@pytest.mark.parametrize(("elements", "given"), [(2_000_000, -1), (500_000, 1)])
+async def test_tables_grow_to_a_bound(box: Sandbox, elements: int, given: int) -> None:
+    module = b"""(module (table 1 funcref) (func (export "grow") (param i32) (result i32)
+      (table.grow (ref.null func) (local.get 0))))"""
+    spec = ProcessSpec(("t.wat", str(elements)), files={"t.wat": module}, function="grow")
+    assert (await run(box, spec)).exit.results == (given,)
+
+
+async def test_recursion_without_end_through_a_table(box: Sandbox) -> None:
+    module = b"""(module (type $f (func)) (table 1 funcref) (elem (i32.const 0) $deep)
+      (func $deep (export "_start") (call_indirect (type $f) (i32.const 0))))"""
+    ended = (await run(box, ProcessSpec(("r.wat",), files={"r.wat": module}))).exit
+    assert ended.reason is ExitReason.TRAP
+    assert ended.detail.startswith("stack_overflow: ")
 
 
 @pytest.mark.parametrize(
@@ -170,6 +209,18 @@ async def test_a_hundred_megabytes_of_nonsense(box: Sandbox) -> None:
     await box.files.write("nonsense.wasm", b"\0asm\x01\0\0\0" + bytes(100 * MIB))
     with pytest.raises(InvalidRequest, match="no valid module"):
         await box.start(ProcessSpec(("nonsense.wasm",)))
+
+
+@pytest.mark.slow
+async def test_more_than_a_module_may_be(box: Sandbox) -> None:
+    async def blocks() -> AsyncGenerator[bytes, None]:
+        yield b"\0asm\x01\0\0\0"
+        for _ in range(129):
+            yield bytes(MIB)
+
+    await box.files.write("huge.wasm", blocks())
+    with pytest.raises(InvalidRequest, match="is over 128 MiB"):
+        await box.start(ProcessSpec(("huge.wasm",)))
 
 
 async def test_an_import_that_nobody_has(box: Sandbox) -> None:

@@ -47,12 +47,11 @@ def linker(*, fuel: bool) -> Any:
 
 
 def called(
-    component: Any, store: Any, invoke: str | None, words: list[str], *, fuel: bool
+    component: Any, store: Any, instance: Any, invoke: str | None, words: list[str]
 ) -> Report:
     """Run `wasi:cli/run`, or a function with those words. Raises `Refused`, the engine's errors."""
-    instance = linker(fuel=fuel).instantiate(store, component)
     if invoke is None:
-        return _command(engine.engine(fuel=fuel), store, component, instance)
+        return _command(store, component, instance)
     interface, mark, name = invoke.rpartition("#")
     function = _function(store, instance, interface if mark else None, name)
     if function is None:
@@ -60,8 +59,8 @@ def called(
     return _invoked(store, function, invoke, words)
 
 
-def _command(made_for: Any, store: Any, component: Any, instance: Any) -> Report:
-    names = [str(name) for name in component.type.exports(made_for)]
+def _command(store: Any, component: Any, instance: Any) -> Report:
+    names = [str(name) for name in component.type.exports(engine.engine(fuel=False))]
     interface = next((name for name in names if name.startswith(_RUN)), None)
     function = _function(store, instance, interface, "run") if interface else None
     if function is None:

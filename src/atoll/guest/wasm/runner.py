@@ -19,6 +19,7 @@ from atoll.guest.wasm.report import (
 )
 
 MIB = 1024 * 1024
+BAD_CALL = "bad_call"  # of a function of WASI: a pointer or a number that cannot be
 TABLE_ELEMENTS = 1_000_000
 # A module is one instance; a component is one for each module in it, and some that join them.
 INSTANCES, TABLES, MEMORIES = 64, 64, 16
@@ -85,10 +86,14 @@ def _ran(task: Task, module: Any) -> Report:
         store.set_fuel(task.fuel)
     store.set_wasi(_wasi(task))
     instance = None
+    begun = False
     try:
         if not isinstance(module, wasmtime.Module):
-            return components.called(module, store, task.invoke, task.argv[1:], fuel=counted)
+            component = components.linker(fuel=counted).instantiate(store, module)
+            begun = True
+            return components.called(module, store, component, task.invoke, task.argv[1:])
         instance = engine.linker(fuel=counted).instantiate(store, module)
+        begun = True
         if task.call is not None:
             return task.call(task, store, instance)
         return _called(task, store, instance)
@@ -101,7 +106,7 @@ def _ran(task: Task, module: Any) -> Report:
         return _trapped(task, name, trap.message, full=_full(task.memory_bytes, store, instance))
     except wasmtime.WasmtimeError as error:
         message = str(error)
-        known = components.trap(message)
+        known = components.trap(message) or (BAD_CALL if begun else None)
         return _failed(message) if known is None else _trapped(task, known, message, full=False)
 
 
