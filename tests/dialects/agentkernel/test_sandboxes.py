@@ -108,8 +108,7 @@ async def test_backends_of_sandboxes(spoken: Spoken) -> None:
 @pytest.mark.parity("create.absent")
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("lifecycle", {"auto_stop_after_seconds": 1}),
-     ("network", {"name": "n"}), ("volumes", ["a:/b"]), ("agent", "a"), ("secrets", ["a=b"]),
+    [("network", {"name": "n"}), ("volumes", ["a:/b"]), ("agent", "a"), ("secrets", ["a=b"]),
      ("secret_files", ["A"]), ("placeholder_secrets", True), ("secret_mappings", {"a": "b"}),
      ("init_script", "x"), ("source_url", "http://x")],
 )  # fmt: skip
@@ -158,7 +157,7 @@ async def test_by_uuid(spoken: Spoken, box: str) -> None:
         assert await spoken.get(f"/sandboxes/by-uuid/{other}", 404) == "Sandbox not found"
 
 
-@pytest.mark.parity("list", "patch.labels", "patch.lifecycle")
+@pytest.mark.parity("list", "patch.labels")
 async def test_labels(spoken: Spoken, box: str) -> None:
     body = {"labels": {"a": "1", "b": "x:y"}}
     assert (await spoken.ask("PATCH", f"/sandboxes/{box}", body))["labels"] == body["labels"]
@@ -169,8 +168,28 @@ async def test_labels(spoken: Spoken, box: str) -> None:
     ):  # fmt: skip
         assert len(await spoken.get(f"/sandboxes?{query}")) == count
     assert "key:value" in await spoken.get("/sandboxes?label=a", 400)
-    more = {"lifecycle": {"auto_stop_after_seconds": 60}}
-    await spoken.ask("PATCH", f"/sandboxes/{box}", more, 501)
+
+
+@pytest.mark.parity("create.lifecycle", "patch.lifecycle")
+async def test_what_happens_to_one_that_is_not_used(spoken: Spoken) -> None:
+    times = {"auto_stop_after_seconds": 60, "auto_delete_after_seconds": 3600}
+    never = dict.fromkeys((*times, "auto_archive_after_seconds"))
+    made = await spoken.post("/sandboxes", {"name": "idle", "lifecycle": times}, 201)
+    assert made["lifecycle"] == {**never, **times}
+    own = (await spoken.native.get("/v1/sandboxes/idle")).json()
+    assert (own["idle_timeout_s"], own["auto_delete_s"]) == (60, 3600)
+    body = {"lifecycle": {"auto_stop_after_seconds": 30}}
+    changed = await spoken.ask("PATCH", "/sandboxes/idle", body)
+    assert changed["lifecycle"] == {**never, "auto_stop_after_seconds": 30}
+    assert (await spoken.ask("PATCH", "/sandboxes/idle", {}))["lifecycle"] == changed["lifecycle"]
+    changed = await spoken.ask("PATCH", "/sandboxes/idle", {"lifecycle": None})
+    assert changed["lifecycle"] == never
+    for wrong, status in (
+        ({"auto_stop_after_seconds": 0}, 400), ({"auto_delete_after_seconds": -1}, 400),
+        ({"auto_stop_after_seconds": "x"}, 400), ({"auto_archive_after_seconds": 60}, 501),
+    ):  # fmt: skip
+        await spoken.ask("PATCH", "/sandboxes/idle", {"lifecycle": wrong}, status)
+    await spoken.delete("/sandboxes/idle")
 
 
 @pytest.mark.parity("create.notes", "patch.labels")

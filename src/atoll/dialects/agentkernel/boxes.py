@@ -76,6 +76,7 @@ async def create(here: State, who: Caller, body: CreateIn) -> SandboxRecord:
         labels=labelled(body.labels or {}, {name: getattr(body, name) for name in NOTES}),
         ports=[port(each) for each in body.ports or ()],
         backend=body.backend,
+        **(body.lifecycle.native() if body.lifecycle is not None else {}),
     )
     await refuse_taken(here, who, name)
     try:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from atoll.dialects.agentkernel.errors import BadRequest
 
 PREFIX = "agentkernel."
-NOTES = ("description", "created_from_template", "template_help_text")
+# The image as the client named it; a table decides what it is here.
+IMAGE = "image"
+NOTES = (IMAGE, "description", "created_from_template", "template_help_text")
 LONGEST = 256
 
 

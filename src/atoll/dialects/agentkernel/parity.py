@@ -117,7 +117,7 @@ PARITY = Parity(
                 "Where the backend can, else 422; not across a restart.",
             ),
             Line("patch.labels", "`PATCH` with `labels` and `description`"),
-            refused("patch.lifecycle", "`PATCH` with `lifecycle`", _NOT_YET),
+            Line("patch.lifecycle", "`PATCH` with `lifecycle`, or null for never"),
             Line("extend", "`POST …/extend`"),
             partial("fork", "`POST …/fork`", "The files; not the memory."),
             Line(
@@ -150,10 +150,15 @@ PARITY = Parity(
                 "Reached at `/v1/sandboxes/{id}/ports/{port}/` of the server, which `endpoints` "
                 "says; a port of the host (`8080:80`) is 501.",
             ),
+            partial(
+                "create.lifecycle",
+                "`lifecycle`: `auto_stop_after_seconds`, `auto_delete_after_seconds`",
+                "`auto_archive_after_seconds` is not yet: 501.",
+            ),
             partial("create.backend", "`backend`", "By Atoll's names."),
             refused(
                 "create.absent",
-                "`lifecycle`, `network`, `volumes`, "
+                "`network`, `volumes`, "
                 "`agent`, `secrets`, `secret_files`, `placeholder_secrets`, `secret_mappings`, "
                 "`init_script`, `source_url`",
                 _NOT_YET,

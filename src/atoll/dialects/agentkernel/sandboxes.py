@@ -1,5 +1,7 @@
 """The routes of sandboxes."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +14,6 @@ from atoll.dialects.agentkernel.shapes import info
 from atoll.dialects.agentkernel.state import caller, reply, state
 from atoll.dialects.agentkernel.words import check_name, moment, seconds
 from atoll.http.schemas.sandbox import ChangeSandboxRequest
-from atoll.service.requests import ChangeSandbox
 
 router = APIRouter()
 ONE = "/sandboxes/{name}"
@@ -52,7 +53,7 @@ async def get_sandbox(request: Request, name: str) -> Response:
 
 @router.patch(ONE)
 async def patch_sandbox(request: Request, name: str) -> Response:
-    """Change labels and the description."""
+    """Change labels, the description, and what happens to it unused; all of that, or none."""
     here, who = state(request), caller(request)
     record = await boxes.find(here, who, name)
     body = await read(request, PatchIn)
@@ -61,8 +62,13 @@ async def patch_sandbox(request: Request, name: str) -> Response:
     if "description" in body.model_fields_set:
         said["description"] = body.description
     labels = labelled(plain(record.labels) if body.labels is None else body.labels, said)
-    if labels != record.labels:
-        change = ChangeSandbox(labels=labels, if_version=record.version)
+    times: dict[str, int | None] = {}
+    if "lifecycle" in body.model_fields_set:
+        times = {"idle_timeout_s": None, "auto_delete_s": None}
+        times |= body.lifecycle.native() if body.lifecycle is not None else {}
+    if labels != record.labels or times:
+        change = here.front.translator.change(native(ChangeSandboxRequest, **times))
+        change = replace(change, labels=labels, if_version=record.version)
         record = await here.services.sandboxes.update(who, record.id, change)
     return reply(info(record))
 

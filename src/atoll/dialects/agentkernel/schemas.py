@@ -50,7 +50,6 @@ class ExecIn(Body):
 
 # What a create or a patch may say in agentkernel, and is refused here when it says anything.
 NOT_YET = (
-    "lifecycle",
     "network",
     "volumes",
     "agent",
@@ -61,6 +60,28 @@ NOT_YET = (
     "init_script",
     "source_url",
 )
+
+
+class LifecycleIn(Body):
+    """How long a sandbox may be without use before something is done with it."""
+
+    auto_stop_after_seconds: int | None = None
+    auto_archive_after_seconds: int | None = None
+    auto_delete_after_seconds: int | None = None
+
+    def native(self) -> dict[str, int | None]:
+        """The same as fields of the native API, those that are given."""
+        if self.auto_archive_after_seconds:
+            raise NotYet("The field 'lifecycle.auto_archive_after_seconds'")
+        given = {
+            "auto_stop_after_seconds": "idle_timeout_s",
+            "auto_delete_after_seconds": "auto_delete_s",
+        }
+        return {
+            here: getattr(self, there)
+            for there, here in given.items()
+            if there in self.model_fields_set
+        }
 
 
 class Said(Body):
@@ -87,6 +108,7 @@ class CreateIn(Said):
     backend: str | None = None
     labels: dict[str, str] | None = None
     ports: list[int | str] | None = None
+    lifecycle: LifecycleIn | None = None
     description: str | None = None
     created_from_template: str | None = None
     template_help_text: str | None = None
@@ -98,6 +120,7 @@ class PatchIn(Said):
 
     labels: dict[str, str] | None = None
     description: str | None = None
+    lifecycle: LifecycleIn | None = None
 
 
 class ExtendIn(Body):

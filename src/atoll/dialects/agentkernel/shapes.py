@@ -1,12 +1,13 @@
 """From records to what agentkernel's clients read."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from atoll.core.model import MIB, BackendReport
 from atoll.core.records import Event, ProcessRecord, SandboxRecord, SnapshotRecord
 from atoll.core.states import State
-from atoll.dialects.agentkernel.notes import notes, plain
+from atoll.dialects.agentkernel.notes import IMAGE, notes, plain
 from atoll.dialects.agentkernel.programs import exit_code, whole_cpus
 from atoll.dialects.agentkernel.words import moment, name_of, uuid_of
 
@@ -23,21 +24,35 @@ def info(record: SandboxRecord) -> Json:
         "uuid": uuid_of(record.id),
         "status": _STATUS.get(record.state, "stopped"),
         "backend": record.backend,
-        "image": record.image,
+        "image": image_of(record),
         "vcpus": whole_cpus(record.limits.cpus),
         "memory_mb": record.limits.memory_bytes // MIB,
         "created_at": moment(record.created_at),
         "last_activity_at": moment(record.last_used_at),
         "profile": record.profile,
         "labels": plain(record.labels),
-        **notes(record.labels),
+        **{name: text for name, text in notes(record.labels).items() if name != IMAGE},
         "ports": list(record.ports),
         "endpoints": [
             {"port": port, "path": f"/v1/sandboxes/{record.id}/ports/{port}/"}
             for port in record.ports
         ],
         "placeholder_secrets": False,
+        "lifecycle": {
+            "auto_stop_after_seconds": _whole(record.idle_timeout_s),
+            "auto_archive_after_seconds": None,
+            "auto_delete_after_seconds": _whole(record.auto_delete_s),
+        },
     }
+
+
+def image_of(record: SandboxRecord | SnapshotRecord) -> str:
+    """The image as a client named it, else as it is named here."""
+    return notes(record.labels).get(IMAGE, record.image)
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else math.ceil(seconds)
 
 
 def detached(record: ProcessRecord, sandbox: str) -> Json:
@@ -64,7 +79,7 @@ def snapshot(record: SnapshotRecord) -> Json:
         "sandbox": record.labels.get(SANDBOX, record.sandbox_id),
         "image_tag": f"agentkernel-snap:{name}",
         "backend": record.backend,
-        "base_image": record.image,
+        "base_image": image_of(record),
         "vcpus": whole_cpus(record.limits.cpus),
         "memory_mb": record.limits.memory_bytes // MIB,
         "created_at": moment(record.created_at),

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from atoll.core.errors import NotFound
 from atoll.core.records import SnapshotRecord
 from atoll.dialects.agentkernel import boxes
+from atoll.dialects.agentkernel.notes import IMAGE, labelled
 from atoll.dialects.agentkernel.schemas import (
     RestoreIn,
     TakeIn,
@@ -16,6 +17,7 @@ from atoll.dialects.agentkernel.schemas import (
 )
 from atoll.dialects.agentkernel.shapes import (
     SANDBOX,
+    image_of,
     info,
     snapshot,
     snapshot_name,
@@ -58,7 +60,10 @@ async def take_snapshot(request: Request) -> Response:
         name = f"{body.sandbox[: LONGEST_NAME - _TIME - 1].rstrip('-_')}-{stamp}"
     check_name(name, "snapshot")
     taken = await here.services.snapshots.take(
-        who, record.id, name=name, labels={SANDBOX: name_of(record)}
+        who,
+        record.id,
+        name=name,
+        labels=labelled({}, {IMAGE: image_of(record)}) | {SANDBOX: name_of(record)},
     )
     return reply(snapshot(taken), 201)
 
@@ -89,7 +94,8 @@ async def restore_snapshot(request: Request, name: str) -> Response:
         wanted = f"{source[: LONGEST_NAME - len(_SUFFIX)].rstrip('-_')}{_SUFFIX}"
     check_name(wanted)
     await boxes.refuse_taken(here, who, wanted)
-    asked = native(CreateSandboxRequest, name=wanted, base=found.id)
+    labels = labelled({}, {IMAGE: image_of(found)})
+    asked = native(CreateSandboxRequest, name=wanted, base=found.id, labels=labels)
     made = await here.services.sandboxes.create(here.front.translator.create(asked), who)
     stopped = await here.services.sandboxes.stop(who, made.id)
     body = info(stopped)
