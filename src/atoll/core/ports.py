@@ -3,7 +3,7 @@
 Implementations are proved by the public suites in `atoll.testing`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol, runtime_checkable
 
@@ -292,7 +292,7 @@ class Images(Protocol):
 
     async def list(self) -> Sequence[Image]: ...
 
-    def pull(self, name: str) -> AsyncGenerator[Progress, None]:
+    async def pull(self, name: str, told: Callable[[Progress], None]) -> Image:
         """Make or update the image of that name. What an interruption leaves is used again."""
         ...
 

@@ -5,7 +5,7 @@
     layers/<id>/           a layer, as overlayfs takes it; `<id>` begins its digest
     making/                layers and pulls that are not whole yet
     blobs/sha256/          what interrupted pulls have brought
-    lock                   shared by who adds, exclusive to who collects
+    lock                   of whoever adds or collects
 
 Every file is replaced whole, layers are renamed into their place, a name is the last thing written:
 a crash leaves nothing but garbage.
@@ -18,10 +18,13 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
+
+import anyio
+from anyio import to_thread
 
 from atoll.core.errors import BackendFault, Busy, NotFound, QuotaExceeded
 from atoll.core.images import Collected, Image, split
@@ -115,8 +118,8 @@ class ImageStore:
     # adding
     @contextlib.contextmanager
     def adding(self) -> Generator[Path, None, None]:
-        """Keep collections away; a directory for what is not whole yet, gone afterwards."""
-        with self._locked(fcntl.LOCK_SH):
+        """A directory for what is not whole yet, gone afterwards. `Busy`: one at a time."""
+        with self._locked(fcntl.LOCK_EX, wait=False):
             place = self._root / "making" / secrets.token_hex(8)
             place.mkdir()
             try:
@@ -231,7 +234,7 @@ class ImageStore:
             fcntl.flock(fd, how if wait else how | fcntl.LOCK_NB)
             yield
         except BlockingIOError:
-            raise Busy("An image is being made; collect garbage when it is done.") from None
+            raise Busy("Another image is being made, or garbage collected.") from None
         finally:
             os.close(fd)
 
@@ -247,6 +250,18 @@ class ImageStore:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+@contextlib.asynccontextmanager
+async def making(store: ImageStore) -> AsyncGenerator[Path, None]:
+    """`ImageStore.adding`, in threads."""
+    with contextlib.ExitStack() as stack:
+        place = await to_thread.run_sync(stack.enter_context, store.adding())
+        try:
+            yield place
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(stack.close)
 
 
 def _image(value: dict[str, Any], created_at: float) -> Image:
