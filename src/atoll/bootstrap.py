@@ -22,6 +22,7 @@ from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
 from atoll.backends.plain import PlainBackend, PlainConfig
 from atoll.backends.wasm import FirstUsable, Program, WasmBackend, WasmConfig
 from atoll.backends.wasm.backend import WARM
+from atoll.bootstrap_images import image_catalog, image_store, make_data_dir, warm_images
 from atoll.core.chain import Head
 from atoll.core.errors import AtollError, Unavailable
 from atoll.core.ports import Backend
@@ -38,6 +39,7 @@ from atoll.http.services import Services
 from atoll.http.translate import bounds
 from atoll.images import languages as language_table
 from atoll.images import wasm as wasm_images
+from atoll.images.catalog import ImageCatalog
 from atoll.service.audit import Audit
 from atoll.service.audit_check import Verdict, check_files, check_store
 from atoll.service.backends import Backends
@@ -45,6 +47,7 @@ from atoll.service.clock import Clock, SystemClock
 from atoll.service.endings import Endings
 from atoll.service.executions import Executions
 from atoll.service.files import FilesOf
+from atoll.service.images import ImagesOf
 from atoll.service.janitor import Janitor, Upkeep
 from atoll.service.journal import Journal
 from atoll.service.keeper import Keeper
@@ -70,6 +73,7 @@ def _namespace(settings: Settings) -> Backend:
         NamespaceConfig(
             data_dir=settings.data_dir,
             uid=settings.uid_base,
+            images=image_store(settings),
             preload=(
                 *settings.preload_sets,
                 *(each.preload for each in DIALECTS.values() if each.preload),
@@ -188,26 +192,29 @@ async def build(
     Raises `Unavailable` when the data directory or the database cannot be used.
     """
     kinds = backends_of(settings) if backends is None else backends
-    await anyio.to_thread.run_sync(_make, settings.data_dir)
+    await anyio.to_thread.run_sync(make_data_dir, settings.data_dir)
     table = await anyio.to_thread.run_sync(language_table.load)
     languages = Languages(
         table,
         available=lambda each: language_table.locate(each) is not None,
         own={WasmBackend.name: await anyio.to_thread.run_sync(_wasm_programs)},
     )
+    images = await anyio.to_thread.run_sync(image_catalog, settings)
     async with AsyncExitStack() as stack:
         stack.enter_context(_claimed(settings.data_dir))
         store = await stack.enter_async_context(SqlStore.open(settings.url))
         for kind in kinds:
             if isinstance(kind, AbstractAsyncContextManager):
                 await stack.enter_async_context(kind)
-        yield await _wire(stack, settings, languages, kinds, store, clock or SystemClock())
+        services = _wire(stack, settings, languages, images, kinds, store, clock or SystemClock())
+        yield await services
 
 
 async def _wire(
     stack: AsyncExitStack,
     settings: Settings,
     languages: Languages,
+    images: ImageCatalog,
     kinds: Sequence[Backend],
     store: Store,
     clock: Clock,
@@ -231,7 +238,10 @@ async def _wire(
         max_running=settings.max_running,
         max_queued=settings.max_queued,
         queue_timeout_s=settings.queue_timeout_s,
-        warm=await anyio.to_thread.run_sync(_warm, settings),
+        warm=[
+            *await anyio.to_thread.run_sync(_warm, settings),
+            *await warm_images(settings, images),
+        ],
         tuning=Tuning(drain_s=settings.drain_s),
     )
     endings = Endings(
@@ -265,10 +275,13 @@ async def _wire(
         quotas=quotas,
         clock=clock,
         profiles=settings.profile_set,
+        images=images,
     )
+    image_service = ImagesOf(images=images, names=images, store=store, audit=audit)
     await stack.enter_async_context(keeper)
     await stack.enter_async_context(janitor)
     await stack.enter_async_context(pool)
+    await stack.enter_async_context(image_service)
     return Services(
         executions=Executions(
             pool=pool,
@@ -278,6 +291,7 @@ async def _wire(
             quotas=quotas,
             clock=clock,
             bounds=bounds(settings),
+            images=images,
         ),
         sandboxes=sandboxes,
         processes=Processes(
@@ -291,6 +305,7 @@ async def _wire(
         ),
         files=FilesOf(sandboxes=sandboxes, audit=audit),
         ports=Ports(sandboxes=sandboxes, audit=audit),
+        images=image_service,
         snapshots=Snapshots(
             store=store,
             keeper=keeper,
@@ -341,16 +356,6 @@ def _warm(settings: Settings) -> list[Warm]:
     return kinds
 
 
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(
-            f"The data directory {directory} cannot be made: {error.strerror}. "
-            "Choose another with --data-dir."
-        ) from error
-
-
 @contextmanager
 def _claimed(directory: Path) -> Generator[None, None, None]:
     """Hold the data directory: two servers in one would each take the other's for leftovers."""
@@ -382,7 +387,7 @@ def pull_wasm(settings: Settings) -> int:
                 await backend.pull(lambda line: print(line, flush=True))  # noqa: T201
 
     try:
-        _make(settings.data_dir)
+        make_data_dir(settings.data_dir)
         anyio.run(main)
     except (AtollError, ExceptionGroup) as error:
         return _fail(error)

@@ -115,7 +115,21 @@ class Settings(BaseModel):
         description="As root: the host's user id of sandboxes; it should own nothing else.",
     )
     images: tuple[str, ...] = Field(
-        ("host",), description='Images that requests may name; `["*"]` is all, empty is none.'
+        ("*",), description='Images that requests may name; `["*"]` is all, empty is none.'
+    )
+    image_table: Path | None = Field(
+        None, description="A TOML file that says what names of images mean, before Atoll's own."
+    )
+    image_registry: str = Field(
+        "", description="The registry of names that say none, `HOST[:PORT][/PATH]`; empty is none."
+    )
+    image_pull_registries: tuple[str, ...] = Field(
+        (), description="Registries that requests may make the server pull from; empty is none."
+    )
+    image_bytes: Bytes = Field(8 * GIB, description="The most that one image may take on the disk.")
+    images_bytes: Bytes = Field(64 * GIB, description="The most that all images may take.")
+    warm_images: tuple[str, ...] = Field(
+        (), description="Images to keep sandboxes ready of, as many as of the host's."
     )
     preload_sets: tuple[tuple[str, ...], ...] = Field(
         (), description="Sets of Python modules to keep imported, for `preload` in requests."

@@ -37,7 +37,7 @@ def registry(place: Path) -> Generator[str, None, None]:
                 break
             except OSError:
                 assert time.monotonic() < until, (place / "registry.log").read_text()
-                time.sleep(0.05)
+                time.sleep(0.05)  # waits on purpose: another program starts to listen
         yield f"127.0.0.1:{port}"
     finally:
         process.kill()

@@ -11,13 +11,23 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from atoll.http.errors import MEDIA_TYPE
-from atoll.http.schemas import catalog, execution, files, keys, problem, process, result, sandbox
+from atoll.http.schemas import (
+    catalog,
+    execution,
+    files,
+    images,
+    keys,
+    problem,
+    process,
+    result,
+    sandbox,
+)
 from atoll.http.schemas.problem import ProblemOut
 from atoll.http.schemas.words import AnswerModel
 from atoll.http.session import COOKIE
 
 Json = dict[str, Any]
-_SCHEMAS = (catalog, execution, files, keys, problem, process, result, sandbox)
+_SCHEMAS = (catalog, execution, files, images, keys, problem, process, result, sandbox)
 
 _REASONS = {
     400: "Not proper HTTP.",

@@ -8,6 +8,7 @@ from atoll.service.backends import Backends
 from atoll.service.clock import Clock
 from atoll.service.executions import Executions
 from atoll.service.files import FilesOf
+from atoll.service.images import ImagesOf
 from atoll.service.janitor import Janitor
 from atoll.service.keeper import Keeper
 from atoll.service.keys import Keys
@@ -29,6 +30,7 @@ class Services:
     processes: Processes
     files: FilesOf
     ports: Ports
+    images: ImagesOf
     snapshots: Snapshots
     languages: Languages
     backends: Backends

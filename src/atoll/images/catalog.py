@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import anyio
 from anyio import to_thread
 
-from atoll.core.errors import Busy, InvalidRequest
+from atoll.core.errors import BackendFault, Busy, InvalidRequest
 from atoll.core.images import HOST, Collected, Image, Progress, pinned, split
 from atoll.images import debian, oci
 from atoll.images.reference import Reference, parse
@@ -109,6 +109,8 @@ class ImageCatalog:
                 except Busy:
                     told(Progress("waiting"))
                     await anyio.sleep(_TRY_S)
+                except OSError as error:
+                    raise BackendFault(f"The image cannot be stored: {error.strerror}.") from error
         return replace(image, names=(*{*image.names, reference.name},))
 
     async def _made(

@@ -1,6 +1,7 @@
 """Images made of Debian packages, by mmdebstrap, from wherever the host's own apt gets them."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
@@ -17,6 +18,8 @@ from atoll.jail.host import tool
 BUILD_S = 3600.0
 _LOOK_S = 0.2
 _STEP = 1024 * 1024
+# Packages say nothing of how they want to be run.
+_ABOUT: Mapping[str, object] = {}
 _APT = Path("/etc/apt")
 _RELEASE = Path("/etc/os-release")
 
@@ -46,7 +49,7 @@ async def build(store: ImageStore, name: str, rule: Rule, told: Told) -> Image:
         told(Progress("unpacking"))
         digest = await to_thread.run_sync(_lay, store, archive, place / "root", budget)
         source = f"debian {suite} {' '.join(rule.packages)}".strip()
-        return await to_thread.run_sync(store.add, name, source, [digest], {})
+        return await to_thread.run_sync(store.add, name, source, [digest], _ABOUT)
 
 
 def _lay(store: ImageStore, archive: Path, directory: Path, budget: Budget) -> str:

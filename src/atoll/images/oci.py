@@ -179,14 +179,18 @@ def _document(blobs: Path, digest: str) -> dict[str, Any]:
 
 def _about(config: dict[str, Any]) -> Mapping[str, Any]:
     """What the image says of itself, as far as it makes sense."""
-    lines = [str(each) for each in config.get("Env") or [] if _VARIABLE.fullmatch(str(each))]
+    lines = [each for each in _texts(config.get("Env")) if _VARIABLE.fullmatch(each)]
     return {
         "env": dict(line.split("=", 1) for line in lines),
         "workdir": str(config.get("WorkingDir") or ""),
         "user": str(config.get("User") or ""),
-        "entrypoint": tuple(str(each) for each in config.get("Entrypoint") or []),
-        "command": tuple(str(each) for each in config.get("Cmd") or []),
+        "entrypoint": _texts(config.get("Entrypoint")),
+        "command": _texts(config.get("Cmd")),
     }
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, cast("list[object]", value))) if isinstance(value, list) else ()
 
 
 def _hex(digest: object) -> str:

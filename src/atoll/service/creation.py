@@ -14,8 +14,9 @@ from dataclasses import replace
 import anyio
 
 from atoll.core.errors import AtollError, Busy, InvalidRequest, NotFound
+from atoll.core.images import HOST
 from atoll.core.model import Isolation
-from atoll.core.ports import Backend
+from atoll.core.ports import Backend, ImageNames
 from atoll.core.profiles import Profile, Profiles
 from atoll.core.records import SandboxRecord, SnapshotRecord
 from atoll.core.states import State
@@ -51,6 +52,7 @@ class Creation:
         quotas: Quotas,
         clock: Clock,
         profiles: Profiles,
+        images: ImageNames | None,
     ) -> None:
         self._store = store
         self._keeper = keeper
@@ -59,6 +61,7 @@ class Creation:
         self._quotas = quotas
         self._clock = clock
         self._profiles = profiles
+        self._images = images
         self._claims = Claims(store=store, clock=clock)
         self._counting = Locks()
 
@@ -152,13 +155,16 @@ class Creation:
             | (SNAPSHOTS if base is not None else NOTHING)
             | (PORTS if request.ports else NOTHING),
         )
+        image = request.image if base is None else base.image
+        if image != HOST and base is None and self._images is not None:
+            image = await self._images.resolve(image)
         now = self._clock.now()
         return SandboxRecord(
             id=sandbox_id,
             tenant=caller.tenant,
             name=request.name,
             backend=backend.name,
-            image=base.image if base is not None else request.image,
+            image=image,
             profile=rules.name,
             limits=rules.limits,
             network=network,

@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import anyio
 
 from atoll.core.errors import AtollError, BackendFault, Conflict, InvalidRequest, TooLarge
+from atoll.core.images import HOST
 from atoll.core.model import Channel, Exit, ProcessSpec
-from atoll.core.ports import Backend, Process
+from atoll.core.ports import Backend, ImageNames, Process
 from atoll.service.audit import Audit, command_line
 from atoll.service.backends import MODULES, NOTHING, Backends, needs_of
 from atoll.service.caller import Caller
@@ -83,6 +84,7 @@ class Executions:
         quotas: Quotas,
         clock: Clock,
         bounds: Bounds | None = None,
+        images: ImageNames | None = None,
     ) -> None:
         self._pool = pool
         self._backends = backends
@@ -91,6 +93,7 @@ class Executions:
         self._quotas = quotas
         self._clock = clock
         self._bounds = bounds or Bounds()
+        self._images = images
 
     async def run(self, request: Execution, caller: Caller) -> ExecutionResult:
         """Run to the end and return everything. Cancelling kills the program."""
@@ -164,6 +167,8 @@ class Executions:
 
     async def _task(self, request: Execution, caller: Caller) -> _Task:
         began = self._clock.monotonic()
+        if request.image != HOST and self._images is not None:
+            request = replace(request, image=await self._images.resolve(request.image))
         if request.language is not None:
             await self._languages.look_for(request.language)
         network = request.network

@@ -7,7 +7,7 @@ from dataclasses import replace
 import anyio
 
 from atoll.core.errors import AtollError, Gone, NotFound, PreconditionFailed
-from atoll.core.ports import Sandbox
+from atoll.core.ports import ImageNames, Sandbox
 from atoll.core.profiles import Profiles
 from atoll.core.records import PostMortem, SandboxRecord
 from atoll.core.states import TERMINAL, State
@@ -38,7 +38,7 @@ class Sandboxes:
     Every method raises `NotFound` for what another tenant owns, exactly as for what never was.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators
         self,
         *,
         store: Store,
@@ -49,6 +49,7 @@ class Sandboxes:
         quotas: Quotas,
         clock: Clock,
         profiles: Profiles | None = None,
+        images: ImageNames | None = None,
     ) -> None:
         self._store = store
         self._keeper = keeper
@@ -63,6 +64,7 @@ class Sandboxes:
             quotas=quotas,
             clock=clock,
             profiles=profiles or Profiles(),
+            images=images,
         )
         self._claims = Claims(store=store, clock=clock)
         self._pauser = Pauser(store=store, keeper=keeper, backends=backends)

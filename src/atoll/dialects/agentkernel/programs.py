@@ -37,7 +37,9 @@ def execution(here: State, command: Sequence[str], asked: RunIn | None = None) -
     """
     check_command(list(command))
     profile = asked.profile.lower() if asked is not None and asked.profile else None
-    image = asked.image if asked is not None and not asked.fast else None
+    image = None
+    if asked is not None and not asked.fast:
+        image = asked.image or here.services.images.detect(command)
     request = native(
         RunRequest,
         argv=tuple(command),
