@@ -1,5 +1,6 @@
 """The images of a server. Implements `core.ports.Images` and `ImageNames`."""
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,8 +13,10 @@ from atoll.images import debian, oci
 from atoll.images.reference import Reference, parse
 from atoll.images.store import ImageStore
 from atoll.images.table import ImageTable, Rule
+from atoll.jail.host import tool
 
 _TRY_S = 0.5
+_MESSAGE = re.compile(r'msg="(.*)"')  # what skopeo says, without when and how loud
 _WAIT_S = 3600.0
 
 
@@ -109,6 +112,12 @@ class ImageCatalog:
                 except Busy:
                     told(Progress("waiting"))
                     await anyio.sleep(_TRY_S)
+                except tool.ToolFailed as error:
+                    said = _MESSAGE.search(error.detail)
+                    why = said[1].replace('\\"', '"') if said else error.detail
+                    raise InvalidRequest(
+                        f"The image {reference.name!r} could not be had: {why}", field="image"
+                    ) from error
                 except OSError as error:
                     raise BackendFault(f"The image cannot be stored: {error.strerror}.") from error
         return replace(image, names=(*{*image.names, reference.name},))

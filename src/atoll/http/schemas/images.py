@@ -12,9 +12,7 @@ ImageName = Annotated[Plain, StringConstraints(min_length=1, max_length=255)]
 class PullImageRequest(RequestModel):
     """An image to pull from its registry, or to build, as the table of images says."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "registry.example/team/app:1"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "python:3.12-alpine"}]})
 
     name: ImageName = Field(description="As in `image` of sandboxes.")
 

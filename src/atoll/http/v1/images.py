@@ -9,7 +9,7 @@ from starlette.responses import Response
 from atoll.core.images import Collected, Image
 from atoll.http.answers import reply
 from atoll.http.bodies import read
-from atoll.http.describe import op
+from atoll.http.describe import op, streaming
 from atoll.http.front import caller, front
 from atoll.http.schemas.images import CollectedOut, ImageList, ImageOut, PullImageRequest
 from atoll.http.sse import EventStream, event
@@ -31,17 +31,14 @@ async def list_all(request: Request) -> Response:
         "pull_image",
         takes=PullImageRequest,
         fails=(424, 429),
-        answers={
-            200: {
-                "description": "`progress` events with `stage`, `bytes` and `detail`, then `done` "
-                "with the image, or `error`. The pull goes on when the stream is closed.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            }
-        },
+        answers=streaming("progress", "done", "error"),
     ),
 )
 async def pull(request: Request) -> Response:
-    """Pull or build an image. For admins."""
+    """Pull or build an image, and tell how far it is. For admins.
+
+    It goes on when the stream is closed; asking again for the same name joins it.
+    """
     here, who = front(request), caller(request)
     wanted = await read(request, PullImageRequest)
     return EventStream(here, _told(here.services.images.pull(who, wanted.name)))
