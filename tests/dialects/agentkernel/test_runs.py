@@ -94,6 +94,11 @@ async def test_images(spoken: Spoken) -> None:
     body = run("echo", "x", image="no-such-image:1", fast=False)
     assert "no-such-image:1" in await spoken.post("/run", body, 400)
     assert await spoken.post("/run", {**body, "fast": True}) == {"output": "x\n"}
+    for image in ("python:3.12-alpine", None):
+        more = {"image": image, "fast": False}
+        assert await spoken.post("/run", run("python3", "-c", "print(1)", **more)) == {
+            "output": "1\n"
+        }
 
 
 @pytest.mark.parity("batch")

@@ -92,8 +92,18 @@ async def test_what_a_create_may_say(spoken: Spoken) -> None:
 async def test_images(spoken: Spoken) -> None:
     body = {"name": "x", "image": "no-such-image:1"}
     assert "no-such-image:1" in await spoken.post("/sandboxes", body, 400)
-    made = await spoken.post("/sandboxes", {"name": "x", "image": "host"}, 201)
-    assert made["image"] == "host"
+    for image in ("host", "python:3.12-alpine", "alpine:3.20"):
+        made = await spoken.post("/sandboxes", {"name": "x", "image": image}, 201)
+        assert made["image"] == image
+        assert await spoken.printed("x", "echo", "on") == "on\n"
+        taken = await spoken.post("/snapshots", {"sandbox": "x", "name": "s"}, 201)
+        assert taken["base_image"] == image
+        assert (await spoken.post("/snapshots/s/restore"))["image"] == image
+        for path in ("/snapshots/s", "/sandboxes/x", "/sandboxes/x-restored"):
+            await spoken.delete(path)
+    # What `client.browser()` begins with.
+    body = {"name": "x", "image": "python:3.12-slim", "memory_mb": 2048, "profile": "moderate"}
+    assert (await spoken.post("/sandboxes", body, 201))["memory_mb"] == 2048
     await spoken.delete("/sandboxes/x")
 
 

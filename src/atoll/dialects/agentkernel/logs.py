@@ -14,7 +14,7 @@ from atoll.core.errors import NotFound
 from atoll.core.records import Event
 from atoll.dialects.agentkernel import boxes
 from atoll.dialects.agentkernel.notes import plain
-from atoll.dialects.agentkernel.shapes import LOGGED, Json, log_entries
+from atoll.dialects.agentkernel.shapes import LOGGED, Json, log_entries, told
 from atoll.dialects.agentkernel.state import State, caller, reply, state, stream
 from atoll.dialects.agentkernel.words import is_name, moment, name_of
 from atoll.http.sse import event
@@ -28,7 +28,9 @@ _EVENTS: Mapping[str, str] = {
     "sandbox.create": "sandbox.created",
     "sandbox.start": "sandbox.started",
     "sandbox.stop": "sandbox.stopped",
+    "sandbox.stopped": "sandbox.stopped",
     "sandbox.destroy": "sandbox.deleted",
+    "sandbox.destroyed": "sandbox.deleted",
     "process.run": "sandbox.exec.completed",
 }
 
@@ -65,7 +67,7 @@ async def _follow(here: State, who: Caller, sandbox_id: str | None) -> AsyncGene
     news = here.services.audit.subscribe(Wanted(who.tenant, sandbox_id, tuple(_EVENTS)))
     async with aclosing(news):
         async for each in news:
-            if each.outcome != "ok" or each.sandbox_id is None:
+            if each.sandbox_id is None or not told(each):
                 continue
             name, labels = each.detail.get("name", each.sandbox_id), dict[str, str]()
             with suppress(NotFound):

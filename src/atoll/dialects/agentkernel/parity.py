@@ -34,10 +34,10 @@ PARITY = Parity(
         "Clients": (
             Line("sdk.python", "PyPI `agentkernel-sdk`, sync and async"),
             Line("sdk.node", "npm `agentkernel`"),
-            refused(
+            partial(
                 "sdk.browser",
                 "`client.browser()`",
-                "It installs Chromium in the sandbox, which needs a network and an image with pip.",
+                "It installs Chromium in the sandbox: only where the operator allows a network.",
             ),
             Line("curl", "curl, as the document has it"),
         ),
@@ -60,8 +60,9 @@ PARITY = Parity(
             ),
             partial(
                 "run.image",
-                "`image` without `fast`",
-                "Images that the server offers; another name is 400.",
+                "`image` without `fast`; found by the command's first word when absent",
+                "The server's table of images says what a name means: the usual ones are the "
+                "host's files unless they are pulled; an unknown name is 400.",
             ),
             Line(
                 "run.failure",
@@ -136,7 +137,7 @@ PARITY = Parity(
             partial(
                 "create.image",
                 "`image`",
-                "Images that the server offers; another name is 400. Without one it is the host's.",
+                "As for one-shots. Without one it is the host's files.",
             ),
             Line("create.labels", "`labels`"),
             partial(

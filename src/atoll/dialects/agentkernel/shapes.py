@@ -121,13 +121,20 @@ _LOGGED: Mapping[str, str] = {
     "sandbox.create": "sandbox_created",
     "sandbox.start": "sandbox_started",
     "sandbox.stop": "sandbox_stopped",
+    "sandbox.stopped": "sandbox_stopped",
     "sandbox.destroy": "sandbox_removed",
     "process.run": "command_executed",
     "process.start": "command_executed",
+    "process.attach": "session_attached",
     "file.write": "file_written",
     "file.read": "file_read",
 }
 LOGGED = tuple(_LOGGED)
+
+
+def told(event: Event) -> bool:
+    """Whether it happened, and is not told by the event of the caller who asked for it, too."""
+    return event.outcome == "ok" and event.detail.get("by") != "client"
 
 
 def log_entries(event: Event, name: str, pid: int, argv: list[str]) -> list[Json]:
@@ -135,7 +142,7 @@ def log_entries(event: Event, name: str, pid: int, argv: list[str]) -> list[Json
 
     There a sandbox that is created is also started, which are two entries.
     """
-    if event.outcome != "ok":
+    if not told(event):
         return []
     kinds = [_LOGGED[event.action]]
     if event.action == "sandbox.create":
