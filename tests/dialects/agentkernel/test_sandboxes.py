@@ -90,7 +90,7 @@ async def test_what_a_create_may_say(spoken: Spoken) -> None:
 
 @pytest.mark.parity("create.image", "sdk.browser")
 async def test_images(spoken: Spoken) -> None:
-    body = {"name": "x", "image": "no-such-image:1"}
+    body: dict[str, Any] = {"name": "x", "image": "no-such-image:1"}
     assert "no-such-image:1" in await spoken.post("/sandboxes", body, 400)
     for image in ("host", "python:3.12-alpine", "alpine:3.20"):
         made = await spoken.post("/sandboxes", {"name": "x", "image": image}, 201)
