@@ -39,6 +39,28 @@ async def test_life(web: Web) -> None:
     assert (use.status_code, use.json()["code"]) == (410, "gone")
 
 
+async def test_a_secret_is_in_no_answer(web: Web) -> None:
+    made = await _make(web, name="box", secrets={"TOKEN": "hunter2-correct"})
+    assert made["secrets"] == ["TOKEN"]
+    own = {"command": "echo $TOKEN $OWN", "secrets": {"OWN": "own-secret"}}
+    ran = (await web.client.post("/v1/sandboxes/box/exec", json=own)).json()
+    assert ran["stdout"] == "hunter2-correct own-secret\n"
+    once = {"command": "echo $TOKEN", "secrets": {"TOKEN": "hunter2-correct"}}
+    assert (await web.client.post("/v1/run", json=once)).json()["stdout"] == "hunter2-correct\n"
+    await web.services.audit.flush()
+    for path in ("sandboxes", "sandboxes/box", "sandboxes/box/processes", "events"):
+        told = (await web.client.get(f"/v1/{path}")).text
+        assert "hunter2-correct" not in told
+        assert "own-secret" not in told
+    for wrong in ({"TOKEN": ["hunter2-correct"]}, {"TOKEN": "hunter2-correct\0"}):
+        for path in ("sandboxes", "sandboxes/box/exec", "run"):
+            answer = await web.client.post(f"/v1/{path}", json={"argv": ["true"], "secrets": wrong})
+            assert answer.status_code == 422
+            assert "hunter2-correct" not in answer.text
+    changed = await web.client.patch("/v1/sandboxes/box", json={"secrets": None})
+    assert changed.json()["secrets"] == []
+
+
 async def test_a_body_is_optional(web: Web) -> None:
     assert (await web.client.post("/v1/sandboxes")).status_code == 201
 

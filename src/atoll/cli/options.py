@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,10 @@ Labels = Annotated[
 Environment = Annotated[
     list[str] | None,
     typer.Option("--env", "-e", metavar="NAME=VALUE", help="May be repeated."),
+]
+Secrets = Annotated[
+    list[str] | None,
+    typer.Option("--secret", metavar="NAME=FILE", help="The value is in the file. Repeatable."),
 ]
 SandboxName = Annotated[str, typer.Argument(metavar="SANDBOX", help="Its id or its name.")]
 
@@ -54,6 +59,25 @@ def chosen(given: Mapping[str, object]) -> dict[str, object]:
 def after_dashes(words: list[str]) -> list[str]:
     """A command behind an argument keeps its leading `--`, which is ours, not the command's."""
     return words[1:] if words[:1] == ["--"] else words
+
+
+def secrets_of(given: list[str] | None) -> dict[str, str] | None:
+    """`NAME=FILE` options with what is in the files, less a last line's end.
+
+    Never a value on the command line, where every user of this machine could read it.
+    """
+    files = pairs(given, "--secret")
+    if files is None:
+        return None
+    found: dict[str, str] = {}
+    for name, path in files.items():
+        try:
+            found[name] = Path(path).read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, ValueError) as error:
+            raise typer.BadParameter(
+                f"{path!r} cannot be read: {error}", param_hint="--secret"
+            ) from None
+    return found
 
 
 def pairs(given: list[str] | None, option: str) -> dict[str, str] | None:

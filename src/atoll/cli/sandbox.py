@@ -10,10 +10,12 @@ from atoll.cli.options import (
     Json,
     Labels,
     SandboxName,
+    Secrets,
     after_dashes,
     chosen,
     connect,
     pairs,
+    secrets_of,
 )
 from atoll.cli.run import (
     Backend,
@@ -66,6 +68,7 @@ def create(
     base: Annotated[str | None, typer.Option(help="A snapshot to begin from.")] = None,
     preload: Preload = None,
     env: Environment = None,
+    secret: Secrets = None,
     port: Annotated[
         list[int] | None, typer.Option(help="A port that may be reached; repeatable.")
     ] = None,
@@ -92,6 +95,7 @@ def create(
         "base": base,
         "preload": preload,
         "env": pairs(env, "--env"),
+        "secrets": secrets_of(secret),
         "ports": port,
         "labels": pairs(label, "--label"),
         "idle_timeout_s": idle_timeout,
@@ -155,6 +159,7 @@ def exec_(
     timeout: Timeout = None,
     cwd: Annotated[str | None, typer.Option(help="Where; the default is /workspace.")] = None,
     env: Environment = None,
+    secret: Secrets = None,
     stdin: Annotated[
         bool, typer.Option("--stdin", "-i", help="Feed our own input to the program.")
     ] = False,
@@ -167,6 +172,7 @@ def exec_(
         "timeout_s": timeout,
         "cwd": cwd,
         "env": pairs(env, "--env"),
+        "secrets": secrets_of(secret),
         "stdin": sys.stdin.buffer.read() if stdin else None,
     }
     options = cast("ExecOptions", chosen(given))

@@ -134,6 +134,7 @@ class SandboxInfo:
     expires_at: float | None
     read_only_root: bool
     auto_delete_s: float | None
+    secrets: tuple[str, ...]
     version: int
     ports: tuple[int, ...] = ()
 

@@ -39,6 +39,7 @@ class ProgramOptions(TypedDict, total=False):
     args: Sequence[str]
     stdin: Content
     env: Mapping[str, str]
+    secrets: Mapping[str, str]
     cwd: str
     files: Mapping[str, Content]
     timeout_s: float
@@ -102,6 +103,7 @@ class SandboxOptions(Placement, total=False):
     idle_timeout_s: float | None
     lifetime_s: float | None
     auto_delete_s: float | None
+    secrets: Mapping[str, str]
     base: str
     ports: Sequence[int]
 
@@ -114,6 +116,7 @@ class SandboxChanges(TypedDict, total=False):
     idle_timeout_s: float | None
     lifetime_s: float | None
     auto_delete_s: float | None
+    secrets: Mapping[str, str] | None
 
 
 class KeyOptions(TypedDict, total=False):

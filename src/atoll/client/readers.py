@@ -102,6 +102,7 @@ def sandbox(document: Document) -> model.SandboxInfo:
         expires_at=document.maybe_number("expires_at"),
         read_only_root=document.flag("read_only_root"),
         auto_delete_s=document.maybe_number("auto_delete_s"),
+        secrets=document.words("secrets"),
         version=document.whole("version"),
         ports=tuple(each for each in document.scalars("ports") if isinstance(each, int)),
     )

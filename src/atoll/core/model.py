@@ -104,6 +104,7 @@ class ProcessSpec:
     (paths relative to `cwd`, or absolute) are written before the program starts, with mode 0644.
     `wall_s` and `cpu_s` bound the process and everything it started; `output_bytes` bounds
     stdout and stderr together: past it the output is cut and the process ends with `OUTPUT`.
+    `secrets` are the names of variables whose values must not be written down.
     Without `stdin` the program reads end-of-file at once. `function` calls that export of a
     WebAssembly module with the rest of `argv` as its arguments; `fuel` bounds its instructions.
     """
@@ -119,6 +120,7 @@ class ProcessSpec:
     output_bytes: int = 8 * MIB
     function: str | None = None
     fuel: int | None = None
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

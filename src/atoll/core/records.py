@@ -13,7 +13,8 @@ class SandboxRecord:
 
     `expires_at` is the lease: past it the janitor destroys the sandbox (None: never).
     `idle_timeout_s` after `last_used_at` the janitor stops it, `auto_delete_s` after it destroys it
-    (None: never). Only its `ports` can be connected to from outside.
+    (None: never). Only its `ports` can be connected to from outside. `secrets` are names: their
+    values are never written down.
     """
 
     id: str
@@ -37,6 +38,7 @@ class SandboxRecord:
     version: int = 1
     ports: tuple[int, ...] = ()
     auto_delete_s: float | None = None
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ def sandbox_body(record: SandboxRecord) -> Json:
         "expires_at": record.expires_at,
         "read_only_root": record.read_only_root,
         "auto_delete_s": record.auto_delete_s,
+        "secrets": list(record.secrets),
         "version": record.version,
         "ports": list(record.ports),
     }

@@ -1,5 +1,6 @@
 """From bodies that are well-formed to what the service takes, within the operator's bounds."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -55,7 +56,7 @@ class Translator:
             files=_files(request) if request.files else {},
             args=request.args,
             stdin=None if request.stdin is None else content_bytes(request.stdin),
-            env=request.env,
+            env=_env(request),
             cwd=request.cwd,
             function=request.function if isinstance(request, RunRequest) else None,
             fuel=request.fuel,
@@ -88,6 +89,7 @@ class Translator:
             changes=self._changes(request.limits),
             network=None if request.network is None else self._network(request.network),
             env=request.env,
+            secrets=request.secrets,
             labels=request.labels,
             backend=request.backend,
             min_isolation=_isolation(request),
@@ -110,6 +112,7 @@ class Translator:
             idle_timeout_s=request.idle_timeout_s if "idle_timeout_s" in given else UNSET,
             lifetime_s=self._lease(request.lifetime_s) if "lifetime_s" in given else UNSET,
             auto_delete_s=request.auto_delete_s if "auto_delete_s" in given else UNSET,
+            secrets=(request.secrets or {}) if "secrets" in given else UNSET,
         )
 
     async def program(
@@ -138,7 +141,7 @@ class Translator:
                 files=_files(request) if request.files else {},
                 args=request.args if request.language is None or coded else (),
                 stdin=stdin,
-                env=request.env,
+                env=_env(request),
                 cwd=request.cwd,
                 function=request.function,
                 fuel=request.fuel,
@@ -152,6 +155,8 @@ class Translator:
             self._bounds,
             sandbox.backend,
         )
+        if request.secrets:
+            spec = replace(spec, secrets=tuple(request.secrets))
         if isinstance(request, StartRequest):
             tty = request.tty
             spec = replace(
@@ -262,6 +267,10 @@ def _isolation(request: Placement, rules: Profile | None = None) -> Isolation | 
 
 def _argv(argv: tuple[str, ...] | None, command: str | None) -> tuple[str, ...] | None:
     return (*_SHELL, command) if command is not None else argv
+
+
+def _env(request: Program) -> Mapping[str, str]:
+    return {**request.env, **request.secrets} if request.secrets else request.env
 
 
 def _files(request: Program) -> dict[str, bytes]:

@@ -28,6 +28,7 @@ def check_create(request: CreateSandbox) -> None:
     _seconds(request.lifetime_s, "lifetime_s")
     _seconds(request.auto_delete_s, "auto_delete_s")
     _env(request.env)
+    _env(request.secrets, "secrets")
     _ports(request.ports)
     if request.limits is not None:
         _limits(request.limits)
@@ -43,8 +44,15 @@ def check_change(change: ChangeSandbox) -> None:
         _seconds(change.idle_timeout_s, "idle_timeout_s")
     if change.lifetime_s is not UNSET:
         _seconds(change.lifetime_s, "lifetime_s")
+    if change.secrets is not UNSET:
+        check_secrets(change.secrets)
     if change.auto_delete_s is not UNSET:
         _seconds(change.auto_delete_s, "auto_delete_s")
+
+
+def check_secrets(secrets: Mapping[str, str]) -> None:
+    """As variables. Says names only."""
+    _env(secrets, "secrets")
 
 
 def check_name(name: str | None) -> None:
@@ -86,14 +94,14 @@ def _ports(ports: Sequence[int]) -> None:
             raise InvalidRequest(f"A port is a number from 1 to {MAX_PORT}.", field="ports")
 
 
-def _env(env: Mapping[str, str]) -> None:
+def _env(env: Mapping[str, str], field: str = "env") -> None:
     for name, value in env.items():
         if not _VARIABLE.fullmatch(name):
-            raise InvalidRequest(f"{name!a} is no name of a variable.", field="env")
+            raise InvalidRequest(f"{name!a} is no name of a variable.", field=field)
         if "\0" in value:
-            raise InvalidRequest(f"The value of {name} holds a NUL.", field="env")
+            raise InvalidRequest(f"The value of {name} holds a NUL.", field=field)
     if sum(len(name) + len(value) for name, value in env.items()) > MAX_ENV_CHARS:
-        raise InvalidRequest(f"env has at most {MAX_ENV_CHARS} characters.", field="env")
+        raise InvalidRequest(f"{field} has at most {MAX_ENV_CHARS} characters.", field=field)
 
 
 def _limits(limits: Limits) -> None:

@@ -74,19 +74,27 @@ class Creation:
             async with self._claims.of(caller.tenant, key):
                 return await self._create_claimed(request, caller, key)
         record = await self._planned(request, caller, new_id("sb"))
-        return await self.make(record, caller)
+        return await self.make(record, caller, secrets=request.secrets)
 
     async def make(
-        self, record: SandboxRecord, caller: Caller, *, keep: bool = False
+        self,
+        record: SandboxRecord,
+        caller: Caller,
+        *,
+        secrets: Mapping[str, str] | None = None,
+        keep: bool = False,
     ) -> SandboxRecord:
         """Write down and open a planned one; with `keep` it survives cancellation."""
         async with self._counting.hold(record.tenant):
             self._quotas.check_sandboxes(caller, await self._store.count_sandboxes(record.tenant))
             await self._store.add_sandbox(record)
         self._keeper.expiries.track(record)
+        if secrets:
+            self._keeper.vault.put(record.id, secrets)
         try:
             held = await self._keeper.hold(record, spec_of(record))
         except AtollError:
+            self._keeper.vault.forget(record.id)
             with anyio.CancelScope(shield=True), suppress(AtollError):
                 await turn(self._store, record, State.FAILED)
             raise
@@ -111,7 +119,7 @@ class Creation:
                 return await self._made(known, key)
         try:
             record = await self._planned(request, caller, claim.result)
-            return await self.make(record, caller, keep=True)
+            return await self.make(record, caller, secrets=request.secrets, keep=True)
         except AtollError:
             with anyio.CancelScope(shield=True):
                 await self._claims.free(tenant, key)
@@ -179,6 +187,7 @@ class Creation:
             preload=request.preload,
             read_only_root=rules.read_only_root,
             auto_delete_s=request.auto_delete_s,
+            secrets=tuple(request.secrets),
             ports=tuple(dict.fromkeys(request.ports)),
         )
 
@@ -204,7 +213,10 @@ class Creation:
         name: str | None,
         labels: Mapping[str, str] | None,
     ) -> SandboxRecord:
-        """Make one like another, with its files, and a lease of the same length from now."""
+        """Make one like another, with its files, and a lease of the same length from now.
+
+        Without its secrets.
+        """
         record = await fresh(self._store, record)
         now = self._clock.now()
         lease = None if record.expires_at is None else record.expires_at - record.created_at
@@ -218,6 +230,7 @@ class Creation:
             last_used_at=now,
             base=snapshot_id,
             expires_at=None if lease is None else now + lease,
+            secrets=(),
             version=1,
         )
         return await self.make(fork, caller)

@@ -99,7 +99,7 @@ class Endings:
         return ended
 
     async def _bury(self, record: SandboxRecord, *, by: str, detail: str) -> None:
-        last_output = await self._last_output(record)
+        last_output = self._keeper.vault.redacted(record, await self._last_output(record))
         note = post_mortem(
             record, ended_by=by, detail=detail, at=self._clock.now(), last_output=last_output
         )
@@ -108,6 +108,7 @@ class Endings:
             await self._keeper.end(record.id, by)
         self._keeper.expiries.forget(record.id)
         self._keeper.touches.forget(record.id)
+        self._keeper.vault.forget(record.id)
         for act in self._after:
             await act(record.id)
         with suppress(AtollError):

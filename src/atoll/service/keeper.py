@@ -45,6 +45,7 @@ from atoll.service.expiries import Expiries
 from atoll.service.held import Held
 from atoll.service.lives import fresh, on_behalf_of, post_mortem, spec_of, turn
 from atoll.service.touches import Touches
+from atoll.service.vault import Vault
 
 SIGTERM, SIGKILL = 15, 9
 
@@ -73,6 +74,7 @@ class Keeper(AsyncContextManagerMixin):
         self._audit = audit
         self._clock = clock
         self.expiries = Expiries()
+        self.vault = Vault()
         self.touches = Touches(store=store, clock=clock)
         self._open_timeout_s = open_timeout_s
         self._stop_grace_s = stop_grace_s
@@ -369,7 +371,7 @@ class Keeper(AsyncContextManagerMixin):
                     ended_by=held.by,
                     detail=f"The sandbox ended on its own ({held.died}); its files are kept.",
                     at=now,
-                    last_output=held.last_output,
+                    last_output=self.vault.redacted(record, held.last_output),
                 )
             )
         with suppress(Gone, NotFound):

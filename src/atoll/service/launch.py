@@ -50,6 +50,7 @@ class Launcher:
 
         Cancelled while it starts, a background process goes on, another is ended.
         """
+        spec = self._keeper.vault.given(held.record, spec)
         live = await self._joined(held, spec, background=background)
         try:
             live.stored = True
@@ -70,6 +71,7 @@ class Launcher:
     async def begin(self, held: Held, spec: ProcessSpec) -> tuple[LiveProcess, Collected]:
         """Start, and store within 50 ms."""
         collected = Collected()
+        spec = self._keeper.vault.given(held.record, spec)
         live = await self._joined(held, spec, background=False, collected=collected)
         try:
             self._keeper.spawn(live.run, held.box, spec, self._settle_late(held))

@@ -126,6 +126,8 @@ class Sandboxes:
                 except PreconditionFailed:
                     record = await self._read(caller, record.id)
                     continue
+                if change.secrets is not UNSET:
+                    self._keeper.vault.put(changed.id, change.secrets)
                 self._keeper.renew(changed)
                 self._keeper.expiries.track(changed, self._keeper.touches.last(changed.id, 0.0))
                 return changed
@@ -279,6 +281,8 @@ class Sandboxes:
             record = replace(record, labels=dict(change.labels))
         if change.idle_timeout_s is not UNSET:
             record = replace(record, idle_timeout_s=change.idle_timeout_s)
+        if change.secrets is not UNSET:
+            record = replace(record, secrets=tuple(change.secrets))
         if change.auto_delete_s is not UNSET:
             record = replace(record, auto_delete_s=change.auto_delete_s)
         if change.lifetime_s is not UNSET:

@@ -93,6 +93,7 @@ def _values(record: SandboxRecord) -> dict[str, Any]:
         "preload": list(record.preload) or None,
         "read_only_root": record.read_only_root,
         "auto_delete_s": record.auto_delete_s,
+        "secrets": list(record.secrets) or None,
         "ports": list(record.ports) or None,
     }
 
@@ -119,6 +120,7 @@ def _record(row: Row[Any]) -> SandboxRecord:
         preload=strings(row.preload or ()),
         read_only_root=row.read_only_root,
         auto_delete_s=row.auto_delete_s,
+        secrets=strings(row.secrets or ()),
         ports=tuple(int(port) for port in row.ports or ()),
         version=row.version,
     )

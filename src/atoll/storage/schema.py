@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from atoll.storage.columns import FaithfulText, JsonText
 
-REVISION = "0006"
+REVISION = "0007"
 
 metadata = MetaData()
 
@@ -70,6 +70,7 @@ sandboxes = Table(
     Column("read_only_root", Boolean, nullable=False, server_default=false()),
     _json("ports", nullable=True),
     _time("auto_delete_s", nullable=True),
+    _json("secrets", nullable=True),
     UniqueConstraint("tenant", "living_name", name="sandboxes_living_name"),
     Index("sandboxes_of_tenant", "tenant", "living", "id"),
     Index("sandboxes_living", "living", "id"),

@@ -14,6 +14,7 @@ from atoll.http.schemas.words import (
     IsolationName,
     Plain,
     RequestModel,
+    Secrets,
     TextEncoding,
     Word,
     no_nul,
@@ -96,6 +97,11 @@ class Program(RequestModel):
         default=None, description="Fed whole, then closed. Default: empty."
     )
     env: Env = Field(default_factory=dict[str, str])
+    secrets: Secrets = Field(
+        default_factory=dict[str, str],
+        repr=False,
+        description="Variables whose values are kept out of everything that is written down.",
+    )
     cwd: GuestPath = WORKSPACE
     files: FilesIn = Field(
         default_factory=dict[str, str | Encoded],

@@ -12,6 +12,7 @@ from atoll.http.schemas.words import (
     Labels,
     RequestModel,
     SandboxName,
+    Secrets,
     Word,
 )
 
@@ -28,6 +29,11 @@ class CreateSandboxRequest(Placement):
     name: SandboxName | None = None
     limits: LimitsIn | None = None  # type: ignore[assignment]
     env: Env = Field(default_factory=dict[str, str])
+    secrets: Secrets = Field(
+        default_factory=dict[str, str],
+        repr=False,
+        description="Variables of every program in it, kept in the server's memory only.",
+    )
     labels: Labels = Field(default_factory=dict[str, str])
     idle_timeout_s: Lease | None = Field(
         default=None,
@@ -63,6 +69,9 @@ class ChangeSandboxRequest(RequestModel):
     lifetime_s: Lease | None = Field(default=None, description="From now on. Null: no lease.")
     auto_delete_s: Lease | None = Field(
         default=None, description="Null: never destroyed for being idle."
+    )
+    secrets: Secrets | None = Field(
+        default=None, repr=False, description="All secrets; null takes them away."
     )
 
 
@@ -115,6 +124,7 @@ class SandboxOut(AnswerModel):
     expires_at: float | None
     read_only_root: bool
     auto_delete_s: float | None
+    secrets: list[str] = Field(description="Their names.")
     version: int
     ports: list[int]
 

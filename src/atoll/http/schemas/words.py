@@ -63,6 +63,7 @@ SandboxName = Annotated[
 ]
 EnvName = Annotated[str, AfterValidator(_env_name), StringConstraints(max_length=256)]
 Env = Annotated[dict[EnvName, Argument], Field(max_length=1024)]
+Secrets = Annotated[dict[EnvName, Argument], Field(max_length=256)]
 LabelKey = Annotated[Plain, StringConstraints(min_length=1, max_length=128, pattern=r"^[^=,\s]+$")]
 LabelValue = Annotated[Plain, StringConstraints(max_length=256)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]

@@ -91,6 +91,7 @@ def full_sandbox(number: int) -> SandboxRecord:
         idle_timeout_s=0.5,
         expires_at=1_800_000_000.25,
         auto_delete_s=77.5,
+        secrets=("TOKEN", "KEY"),
         read_only_root=True,
         version=3,
         ports=(8080, 1),
