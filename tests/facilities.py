@@ -162,6 +162,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "rootless": _rootless,
     "userns": _userns,
     "netns": _netns,
+    "nft": _command("nft"),
     "pidns": _pidns,
     "cgroup1": _cgroup1,
     "cgroup2": _cgroup2,

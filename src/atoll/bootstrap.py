@@ -1,6 +1,7 @@
 """Names the concrete classes, wires them, and runs the server. Nothing else does."""
 
 import fcntl
+import hashlib
 import os
 import socket
 import sys
@@ -27,6 +28,7 @@ from atoll.core.chain import Head
 from atoll.core.errors import AtollError, Unavailable
 from atoll.core.ports import Backend
 from atoll.core.store import Store
+from atoll.core.uplinks import Uplinks
 from atoll.dialects import DIALECTS, Chosen, chosen
 from atoll.http.app import create_app
 from atoll.http.dialect import Spoken
@@ -40,6 +42,7 @@ from atoll.http.translate import bounds
 from atoll.images import languages as language_table
 from atoll.images import wasm as wasm_images
 from atoll.images.catalog import ImageCatalog
+from atoll.network.uplinks import RootUplinks
 from atoll.service.audit import Audit
 from atoll.service.audit_check import Verdict, check_files, check_store
 from atoll.service.backends import Backends
@@ -53,6 +56,7 @@ from atoll.service.journal import Journal
 from atoll.service.keeper import Keeper
 from atoll.service.keys import KeyQuotas, Keys
 from atoll.service.languages import Languages
+from atoll.service.networks import Networks
 from atoll.service.outputs import OutputLogs
 from atoll.service.pool import Pool, Shape, Tuning, Warm
 from atoll.service.ports import Ports
@@ -83,8 +87,17 @@ def _namespace(settings: Settings) -> Backend:
                 *wasm_images.program(),
                 *(pair for each in DIALECTS.values() for pair in each.files()),
             ),
+            uplinks=_uplinks(settings),
         )
     )
+
+
+def _uplinks(settings: Settings) -> Uplinks | None:
+    """What gives sandboxes a network; nothing of it is touched where no mode needs one."""
+    if set(settings.network_modes) <= {"none"}:
+        return None
+    owner = hashlib.sha256(os.fsencode(settings.data_dir.resolve())).hexdigest()
+    return RootUplinks(owner, settings.network_guarded)
 
 
 def wasm_backend(
@@ -306,6 +319,7 @@ async def _wire(
         files=FilesOf(sandboxes=sandboxes, audit=audit),
         ports=Ports(sandboxes=sandboxes, audit=audit),
         images=image_service,
+        networks=Networks(sandboxes=sandboxes, keeper=keeper, backends=backends),
         snapshots=Snapshots(
             store=store,
             keeper=keeper,

@@ -11,6 +11,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_origin
 
@@ -136,6 +137,9 @@ class Settings(BaseModel):
     )
     network_modes: tuple[Literal["none", "allow", "internet"], ...] = Field(
         ("none",), description="Network modes that requests may ask for."
+    )
+    network_guarded: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Ranges of addresses that only their own listing in `allow` lets through."
     )
 
     # Capacity

@@ -17,13 +17,13 @@ CLASSES = [kind for kind in _tree(core.AtollError) if kind.__module__ == core.__
 
 def test_table_is_total() -> None:
     assert set(STATUS) == set(CLASSES)
-    assert len(CLASSES) == 14
+    assert len(CLASSES) == 15
 
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_every_code_has_a_title_and_a_fitting_status(kind: type[core.AtollError]) -> None:
     assert kind.code in TITLES
-    ours = kind in {core.AtollError, core.BackendFault}
+    ours = kind in {core.AtollError, core.BackendFault, core.NotListening}
     assert (status_of(kind) >= 500) is ours
 
 

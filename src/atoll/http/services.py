@@ -13,6 +13,7 @@ from atoll.service.janitor import Janitor
 from atoll.service.keeper import Keeper
 from atoll.service.keys import Keys
 from atoll.service.languages import Languages
+from atoll.service.networks import Networks
 from atoll.service.pool import Pool
 from atoll.service.ports import Ports
 from atoll.service.processes import Processes
@@ -31,6 +32,7 @@ class Services:
     files: FilesOf
     ports: Ports
     images: ImagesOf
+    networks: Networks
     snapshots: Snapshots
     languages: Languages
     backends: Backends

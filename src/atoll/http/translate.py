@@ -68,7 +68,7 @@ class Translator:
             preload=self._preload(request.preload),
             network=self._profiles.network(rules)
             if request.network is None
-            else self._network(request.network),
+            else self.network(request.network),
             network_wished=request.network is None,
             backend=request.backend,
             min_isolation=_isolation(request, rules),
@@ -87,7 +87,7 @@ class Translator:
             image=self._image(request.image),
             profile=request.profile,
             changes=self._changes(request.limits),
-            network=None if request.network is None else self._network(request.network),
+            network=None if request.network is None else self.network(request.network),
             env=request.env,
             secrets=request.secrets,
             labels=request.labels,
@@ -236,7 +236,8 @@ class Translator:
             )
         return found
 
-    def _network(self, given: NetworkIn) -> NetworkPolicy:
+    def network(self, given: NetworkIn) -> NetworkPolicy:
+        """A policy, of a mode that the operator allows."""
         if given.mode not in self._settings.network_modes and given.mode != "none":
             raise Forbidden(f"The operator of this server does not allow network {given.mode!r}.")
         policy = NetworkPolicy(given.mode, given.allow, given.deny)

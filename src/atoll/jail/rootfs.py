@@ -36,6 +36,8 @@ PASSWD = (
     "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
 )
 GROUP = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n"
+# Where sandboxes that have a network ask for names; answered by the host's end of their link.
+RESOLVER = "100.127.255.53"
 HOSTS = "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost\n"
 NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nprotocols: files\nservices: files\n"
 
@@ -151,7 +153,7 @@ def _etc(target: str) -> None:
 def _etc_files(target: str) -> None:
     for name, text in (
         ("passwd", PASSWD), ("group", GROUP), ("hosts", HOSTS), ("nsswitch.conf", NSSWITCH),
-        ("hostname", "sandbox\n"), ("resolv.conf", ""),
+        ("hostname", "sandbox\n"), ("resolv.conf", f"nameserver {RESOLVER}\n"),
     ):  # fmt: skip
         with open(f"{target}/{name}", "w", encoding="ascii") as file:
             file.write(text)

@@ -58,6 +58,7 @@ class ChangeSandbox:
     lifetime_s: float | None | Unset = UNSET
     auto_delete_s: float | None | Unset = UNSET
     secrets: Mapping[str, str] | Unset = field(default=UNSET, repr=False)
+    network: NetworkPolicy | Unset = UNSET
     if_version: int | None = None
 
 

@@ -289,6 +289,8 @@ class Sandboxes:
             lease = change.lifetime_s
             ends = None if lease is None else self._clock.now() + lease
             record = replace(record, expires_at=ends)
+        if change.network is not UNSET:
+            record = replace(record, network=change.network)
         return record
 
     @contextmanager

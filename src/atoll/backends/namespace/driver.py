@@ -21,6 +21,7 @@ from atoll.core.errors import AtollError, Conflict, NotFound, Unavailable, Unsup
 from atoll.core.images import HOST, Image
 from atoll.core.model import BackendReport, Isolation, SandboxSpec
 from atoll.core.ports import ImageRoots
+from atoll.core.uplinks import Uplinks
 from atoll.jail import cgroups
 from atoll.jail.freezer import thaw_all
 from atoll.jail.host.quota import watch_disks
@@ -56,7 +57,8 @@ class NamespaceConfig:
 
     `uid` is the host user that sandboxes run as when the server is root; it needs no entry in
     /etc/passwd and should own nothing else. `binds` are host paths shown read-only in the
-    host image. `images` has the others; without it there are none.
+    host image. `images` has the others, `uplinks` give sandboxes a network; without them there
+    are none.
     """
 
     data_dir: Path
@@ -64,6 +66,7 @@ class NamespaceConfig:
     binds: tuple[tuple[str, str], ...] = ()
     preload: tuple[tuple[str, ...], ...] = ()
     images: ImageRoots | None = None
+    uplinks: Uplinks | None = None
 
 
 class NamespaceBackend:
@@ -109,6 +112,8 @@ class NamespaceBackend:
             self._tasks = None
             await self._zygotes.__aexit__(None, None, None)
         with anyio.CancelScope(shield=True):
+            if self._config.uplinks is not None:
+                await self._config.uplinks.aclose()
             await to_thread.run_sync(cgroups.retire, self._hierarchy)
 
     def _used(self, layer: str) -> tuple[int, int]:
@@ -155,7 +160,11 @@ class NamespaceBackend:
         except (AtollError, OSError) as error:
             detail = error.detail if isinstance(error, AtollError) else str(error)
             return replace(report, usable=False, why=detail, capabilities=frozenset())
-        return replace(report, facts={**report.facts, "python": zygote.python_version})
+        report = replace(report, facts={**report.facts, "python": zygote.python_version})
+        why = "not wanted" if self._config.uplinks is None else await self._config.uplinks.why_not()
+        if why:
+            return report
+        return replace(report, capabilities=report.capabilities | {"network"})
 
     @contextlib.asynccontextmanager
     async def open(self, spec: SandboxSpec) -> AsyncGenerator[NamespaceSandbox, None]:
@@ -164,7 +173,7 @@ class NamespaceBackend:
             raise NotFound("image", spec.image)
         if spec.image != HOST and spec.preload and not spec.persistent:
             raise Unsupported("Modules are kept imported for the host image only.")
-        if spec.network.mode != "none":
+        if spec.network.mode != "none" and self._config.uplinks is None:
             raise Unsupported(f"Network mode {spec.network.mode!r} is not available here.")
         if spec.id in self._open:
             raise Conflict(f"Sandbox {spec.id} is open already.")
@@ -198,7 +207,20 @@ class NamespaceBackend:
             self._open[spec.id] = sandbox
             if stack is not None:
                 self._kept[spec.id] = (sandbox, stack.upper)
-            yield sandbox
+            async with self._linked(spec, sandbox):
+                yield sandbox
+
+    @contextlib.asynccontextmanager
+    async def _linked(
+        self, spec: SandboxSpec, sandbox: NamespaceSandbox
+    ) -> AsyncGenerator[None, None]:
+        """Its network, before anything of the guest's runs in it, and as long as it is open."""
+        if spec.network.mode == "none" or self._config.uplinks is None:
+            yield
+            return
+        connected = self._config.uplinks.connect(spec.id, sandbox.pidfd, spec.network)
+        async with connected as sandbox.uplink:
+            yield
 
     async def _stack(self, spec: SandboxSpec) -> Stack:
         async with self._layers:

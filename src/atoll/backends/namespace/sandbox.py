@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import anyio
@@ -14,7 +14,8 @@ from anyio import to_thread
 
 from atoll.core.errors import BackendFault, Conflict, Unsupported
 from atoll.core.images import HOST
-from atoll.core.model import Change, ExitReason, ProcessSpec, SandboxSpec
+from atoll.core.model import Change, ExitReason, NetworkPolicy, ProcessSpec, SandboxSpec
+from atoll.core.uplinks import Uplink
 from atoll.jail.cgroups import Group
 from atoll.jail.freezer import Freezer
 from atoll.jail.host.dialing import SocketConnection, dial
@@ -68,6 +69,7 @@ class NamespaceSandbox:
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._ending = ExitReason.UNKNOWN
         self._files = JailedFiles(self)
+        self.uplink: Uplink | None = None
         self._loop.add_reader(made.pidfd, self._died, "crash")
         self._freezer = freezer
         self._still = False
@@ -84,6 +86,26 @@ class NamespaceSandbox:
     @property
     def files(self) -> JailedFiles:
         return self._files
+
+    @property
+    def pidfd(self) -> int:
+        """Its first process, as long as it is open."""
+        return self._made.pidfd
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        return () if self.uplink is None else self.uplink.addresses
+
+    def check_network(self, policy: NetworkPolicy) -> None:
+        if self.uplink is None and policy.mode != "none":
+            raise Conflict(
+                f"Sandbox {self.id} was started without a network: stop it, and it starts with one."
+            )
+
+    async def set_network(self, policy: NetworkPolicy) -> None:
+        self.check_network(policy)
+        if self.uplink is not None:
+            await self.uplink.change(policy)
 
     @property
     def busy(self) -> bool:

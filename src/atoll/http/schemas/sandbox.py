@@ -104,6 +104,12 @@ class NetworkOut(AnswerModel):
     deny: list[str]
 
 
+class NetworkNowOut(NetworkOut):
+    """The same with the sandbox's own addresses; none while it is stopped or has no network."""
+
+    addresses: list[str]
+
+
 class SandboxOut(AnswerModel):
     """A persistent sandbox. Times are seconds since the epoch."""
 

@@ -1,0 +1,59 @@
+"""The seam between what isolates a sandbox and what gives it a network."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, runtime_checkable
+
+from atoll.core.model import NetworkPolicy
+
+
+class Uplink(Protocol):
+    """A sandbox's way out, while the block lasts in which it was connected."""
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """The sandbox's own addresses on its `eth0`: IPv4, and IPv6 where the host has it."""
+        ...
+
+    async def change(self, policy: NetworkPolicy) -> None:
+        """Another policy from now on; also for connections that exist. All of it or nothing."""
+        ...
+
+
+class Uplinks(Protocol):
+    """Makes uplinks on this host. Close it when all of them are gone."""
+
+    async def why_not(self) -> str:
+        """Why no sandbox can have a network here, as a sentence; empty when it can."""
+        ...
+
+    def connect(
+        self, sandbox_id: str, pidfd: int, policy: NetworkPolicy
+    ) -> AbstractAsyncContextManager[Uplink]:
+        """An `eth0` in the network namespace of that process, for the length of the block.
+
+        Rules stand before the link is up. `BackendFault` when it cannot be made.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Remove what all of them had in common. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Networked(Protocol):
+    """A sandbox whose network policy can be changed while it runs."""
+
+    def check_network(self, policy: NetworkPolicy) -> None:
+        """`Conflict` when it was opened without a network, and that policy needs one."""
+        ...
+
+    async def set_network(self, policy: NetworkPolicy) -> None:
+        """From now on. Raises as `check_network`; `BackendFault`."""
+        ...
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Its own addresses; none without a network."""
+        ...

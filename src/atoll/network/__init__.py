@@ -1,0 +1,1 @@
+"""A network for sandboxes that may have one: links, addresses, rules, names."""

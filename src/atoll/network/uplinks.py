@@ -1,0 +1,163 @@
+"""Implements `core.uplinks` as root: a pair of links, addresses, rules on both sides, the end."""
+
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import anyio
+import structlog
+from anyio import to_thread
+
+from atoll.core.errors import AtollError, BackendFault
+from atoll.core.model import NetworkPolicy
+from atoll.core.network import Network, Rules, rules
+from atoll.network import commands, ruleset
+from atoll.network.places import Place, Places
+
+DIRECTORY = Path("/run/atoll/network")
+_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+_FORWARD6 = Path("/proc/sys/net/ipv6/conf/all/forwarding")
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class RootUplinks:
+    """Uplinks of one server, `owner` by name (hex), which no other server of this host has.
+
+    `guarded` are ranges that the operator guards besides the usual ones.
+    """
+
+    def __init__(
+        self, owner: str, guarded: Sequence[Network] = (), directory: Path = DIRECTORY
+    ) -> None:
+        self._owner = owner
+        self._guarded: tuple[Network, ...] = tuple(guarded)
+        self._places = Places(directory, owner)
+        self._ready = False
+        self._lock = anyio.Lock()
+        self._held: set[int] = set()
+
+    async def aclose(self) -> None:
+        if self._ready:
+            with anyio.CancelScope(shield=True), suppress(BackendFault):
+                await commands.nft(ruleset.unhost(self._owner))
+            self._ready = False
+
+    async def why_not(self) -> str:
+        if os.geteuid() != 0:
+            return "A network for sandboxes needs a server that runs as root."
+        lacking = await to_thread.run_sync(commands.lacking)
+        if lacking:
+            missing = ", ".join(lacking)
+            return f"A network for sandboxes needs {missing}: install iproute2 and nftables."
+        try:
+            await self._prepare()
+        except BackendFault as error:
+            return error.detail
+        return ""
+
+    @asynccontextmanager
+    async def connect(
+        self, sandbox_id: str, pidfd: int, policy: NetworkPolicy
+    ) -> AsyncGenerator["RootUplink", None]:
+        wanted = rules(policy, self._guarded)
+        await self._prepare()
+        place = await to_thread.run_sync(self._places.take)
+        self._held.add(place.number)
+        within = home = -1
+        try:
+            within = await to_thread.run_sync(commands.namespace_of, pidfd)
+            home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            await self._join(place, wanted, within, home)
+            yield RootUplink(place, within, self._guarded)
+        except ProcessLookupError:
+            raise BackendFault("The sandbox has ended.", sandbox_id=sandbox_id) from None
+        finally:
+            for fd in (within, home):
+                if fd >= 0:
+                    os.close(fd)
+            with anyio.CancelScope(shield=True):
+                await self._leave(place)
+
+    async def _prepare(self) -> None:
+        """The server's own table and what a killed one has left, once."""
+        if self._ready:
+            return
+        async with self._lock:
+            if self._ready:
+                return
+            await to_thread.run_sync(_forward)
+            await commands.nft(ruleset.host(self._owner))
+            for place in await to_thread.run_sync(self._places.left_over):
+                if place.number not in self._held:
+                    await self._unlink(place)
+                    await to_thread.run_sync(self._places.give_back, place)
+            self._ready = True
+
+    async def _join(self, place: Place, wanted: Rules, within: int, home: int) -> None:
+        """Rules first, then the link; the sandbox's end is made where it belongs."""
+        await commands.nft(ruleset.guest(wanted), within=within)
+        await commands.nft(ruleset.joined(place, wanted, None))
+        await commands.ip(
+            [
+                f"link add eth0 type veth peer name {place.link} netns {{other}}",
+                f"address add {place.guest4}/30 dev eth0",
+                f"address add {place.guest6}/112 dev eth0 nodad",
+                "link set eth0 up",
+            ],
+            within=within,
+            other=home,
+        )
+        await commands.ip(
+            [
+                f"address add {place.gateway4}/30 dev {place.link}",
+                f"address add {place.gateway6}/112 dev {place.link} nodad",
+                f"link set {place.link} up",
+            ]
+        )
+        await commands.ip(
+            [f"route add default via {place.gateway4}", f"route add default via {place.gateway6}"],
+            within=within,
+        )
+
+    async def _leave(self, place: Place) -> None:
+        try:
+            await self._unlink(place)
+            with suppress(BackendFault):
+                await commands.nft(ruleset.left(place))
+        except AtollError as error:
+            _log.warning("uplink not removed", link=place.link, error=error.detail)
+            return
+        self._held.discard(place.number)
+        await to_thread.run_sync(self._places.give_back, place)
+
+    async def _unlink(self, place: Place) -> None:
+        """The pair goes with either end; it may have gone with the sandbox's namespace already."""
+        with suppress(BackendFault):
+            await commands.ip([f"link delete {place.link}"])
+
+
+class RootUplink:
+    """Implements `core.uplinks.Uplink`."""
+
+    def __init__(self, place: Place, within: int, guarded: tuple[Network, ...]) -> None:
+        self._place = place
+        self._within = within
+        self._guarded = guarded
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        return (self._place.guest4, self._place.guest6)
+
+    async def change(self, policy: NetworkPolicy) -> None:
+        """The host's side first: what both must let through is what the stricter of them does."""
+        wanted = rules(policy, self._guarded)
+        with anyio.CancelScope(shield=True):
+            await commands.nft(ruleset.changed(self._place, wanted))
+            await commands.nft(ruleset.guest(wanted), within=self._within)
+
+
+def _forward() -> None:
+    """Let the host forward IPv4. IPv6 is the operator's own choice, since it changes more."""
+    if _FORWARD.read_text().strip() != "1":
+        _FORWARD.write_text("1")
