@@ -1,5 +1,6 @@
 """`atoll-wasm` in a sandbox of the namespace backend: the same files, another engine."""
 
+import hashlib
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
 from atoll.core.model import ProcessSpec
 from atoll.core.ports import Sandbox
+from atoll.guest.wasm import engine, proved
 from atoll.images import wasm
 from atoll.testing.backend.running import Done, fresh, read, run
 
@@ -104,3 +106,33 @@ async def test_a_command_that_is_not_written_right(box: Sandbox, words: tuple[st
     done = await atoll_wasm(box, *words)
     assert done.exit.code == 2
     assert b"usage: atoll-wasm" in done.stderr
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[: proved.DIGITS]
+
+
+async def test_code_counts_only_where_it_is_proved(box: Sandbox) -> None:
+    """Code that says 3 lies beside a module that says 4; only a whole proof lets it be taken."""
+    says = '(module (func (export "f") (result i32) (i32.const %d)))'
+    module = (says % 4).encode()
+    code = engine.artefact((says % 3).encode(), fuel=False)
+    for each in (engine.trifle, engine.linker, engine._engine):
+        each.cache_clear()
+    await box.files.write("four.wat", module)
+    for proof, said in (
+        (f"{_digest(module)}:{_digest(code)}", b"3\n"),
+        (f"{_digest(module)}:{_digest(b'other code')}", b"4\n"),
+        (f"{_digest(b'other module')}:{_digest(code)}", b"4\n"),
+        ("", b"4\n"),
+        (":", b"4\n"),
+    ):
+        await box.files.write("code", code)
+        options = ("--code", "/workspace/code", "--proof", proof, "--invoke", "f")
+        assert (await atoll_wasm(box, *options, "four.wat")).stdout == said, proof
+    # A proof of what is no code, and of code that is not there.
+    for held in (b"junk", b""):
+        await box.files.write("code", held)
+        proof = f"{_digest(module)}:{_digest(held)}"
+        options = ("--code", "/workspace/code", "--proof", proof, "--invoke", "f")
+        assert (await atoll_wasm(box, *options, "four.wat")).stdout == b"4\n"

@@ -218,6 +218,19 @@ class RunsModules(Protocol):
 
 
 @runtime_checkable
+class Compiles(Protocol):
+    """A backend that compiles WebAssembly modules, apart from everything, and keeps the code."""
+
+    async def compile(self, data: bytes, *, fuel: bool) -> str:
+        """The name of a module's code. Raises `InvalidRequest` for what is no module."""
+        ...
+
+    async def compiled(self, name: str) -> bytes | None:
+        """The code of that name; None when it is gone."""
+        ...
+
+
+@runtime_checkable
 class Rearmable(Protocol):
     """A process whose limits can begin anew: one that was started before it was needed."""
 

@@ -30,6 +30,7 @@ MODULES = (
     "atoll.guest.wasm.quickjs",
     "atoll.guest.wasm.runner",
     "atoll.guest.wasm.waiting",
+    "atoll.guest.wasm.proved",
     "atoll.guest.wasm.program",
     "atoll.guest.wasm.warm",
     "atoll.jail.syscalls",

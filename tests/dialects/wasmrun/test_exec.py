@@ -240,3 +240,36 @@ async def test_a_failed_start_changes_nothing(session: Session) -> None:
     answer = await session.client.get(f"/sessions/{session.id}/env")
     assert answer.json() == {"env": {}}
     assert (await session.exec(command="echo a", language="cobol"))["stdout"] == "a\n"
+
+
+def _large(answer: int) -> str:
+    """A module that takes long to compile, and a function of it that does not take long to run."""
+    step = "(local.set 0 (i32.mul (i32.add (local.get 0) (i32.const 7)) (i32.const 9)))"
+    mixed = step * 50
+    idle = "".join(f"(func (param i32) (result i32) {mixed} local.get 0)" for _ in range(200))
+    return f'(module {idle} (func (export "f") (result i32) (i32.const {answer})))'
+
+
+@pytest.mark.needs("wasm")
+@pytest.mark.parity("exec.wasm")
+async def test_a_module_that_is_slow_to_compile(tmp_path: Path) -> None:
+    async with speaking_wasmrun(tmp_path) as spoken:
+        session = await spoken.session()
+        known = spoken.dialect.here.sessions.everyone()[0].slow
+        await session.write("m.wat", _large(1))
+        for _ in range(3):
+            assert (await session.exec(wasm_path="m.wat", function="f"))["results"] == [1]
+        first = known["/m.wat"]
+        assert first is not None
+        stored = list((tmp_path / "wasm" / "code").glob(f"*/{first.module}-plain-*"))
+        assert len(stored) == 1
+        # It is what runs: other code under that name is not taken, and what the name stood for is.
+        stored[0].write_bytes(b"x" * 100)
+        assert (await session.exec(wasm_path="m.wat", function="f"))["results"] == [1]
+        # Another module in its place is not answered with the code of the first.
+        await session.write("m.wat", _large(2))
+        for _ in range(4):
+            assert (await session.exec(wasm_path="m.wat", function="f"))["results"] == [2]
+        second = known["/m.wat"]
+        assert second is not None
+        assert second.module != first.module

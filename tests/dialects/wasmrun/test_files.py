@@ -106,7 +106,7 @@ async def test_what_the_engine_keeps_is_not_the_sessions(spoken: Spoken) -> None
     session = await spoken.session(max_disk_mb=1)
     for _ in range(2):
         assert await session.printed("console.log(require('fs').readdirSync('/').length)") == "1\n"
-    source = "require('fs').writeFileSync('/big', Buffer.alloc(30 * 2 ** 20)); console.log('all')"
+    source = "require('fs').writeFileSync('/big', Buffer.alloc(48 * 2 ** 20)); console.log('all')"
     full = await session.exec(source=source)
     assert full["exit_code"] != 0, full
     assert (await session.write("a", "x")).json()["error"].startswith("Bad request: Disk usage")

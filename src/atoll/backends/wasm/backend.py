@@ -50,7 +50,7 @@ class WasmConfig:
 
 
 class WasmBackend:
-    """Implements `core.ports.Backend` and `Snapshots`. Enter it before use."""
+    """Implements `core.ports.Backend`, `Compiles` and `Snapshots`. Enter it before use."""
 
     name = "wasm"
 
@@ -166,6 +166,17 @@ class WasmBackend:
 
     async def of_module(self, data: bytes, *, fuel: bool) -> str:
         return await self._compiler.code(data, fuel=fuel)
+
+    async def compile(self, data: bytes, *, fuel: bool) -> str:
+        if self._why:
+            raise Unavailable(self._why)
+        return await self.of_module(data, fuel=fuel)
+
+    async def compiled(self, name: str) -> bytes | None:
+        try:
+            return await to_thread.run_sync(self.code_path(name).read_bytes)
+        except OSError:
+            return None
 
     def code_path(self, code: str) -> Path:
         """Where compiled code is on the host."""

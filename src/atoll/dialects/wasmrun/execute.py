@@ -13,6 +13,7 @@ from atoll.dialects.wasmrun import programs
 from atoll.dialects.wasmrun.errors import BadRequest, NothingThere, TooMany, told
 from atoll.dialects.wasmrun.files import SessionFiles, place
 from atoll.dialects.wasmrun.metrics import Metrics
+from atoll.dialects.wasmrun.modules import Modules
 from atoll.dialects.wasmrun.npm.install import Installer
 from atoll.dialects.wasmrun.options import Options
 from atoll.dialects.wasmrun.outcome import Outcome, Output
@@ -48,6 +49,7 @@ class Executor:
         self._most = options.max_concurrent_exec
         self._metrics = metrics
         self._installer = installer
+        self._modules = Modules(services.backends)
 
     @property
     def is_full(self) -> bool:
@@ -73,7 +75,8 @@ class Executor:
             if program is None:
                 await self._shell(session, body, result)
             else:
-                await self._whole(session, body, program, result)
+                async with self._noted(session, found):
+                    await self._whole(session, body, program, result)
             if outcomes.is_broken(result):
                 # Only now is it worth looking whether there is a module at all.
                 try:
@@ -98,7 +101,10 @@ class Executor:
                 if result.stdout or result.stderr:
                     yield result.stdout, result.stderr
             elif result.error is None:
-                async with aclosing(self._pieces(session, body, program, result)) as pieces:
+                async with (
+                    self._noted(session, found),
+                    aclosing(self._pieces(session, body, program, result)) as pieces,
+                ):
                     async for piece in pieces:
                         yield piece
         yield result
@@ -134,7 +140,8 @@ class Executor:
         check_env(env)
         program = None
         if found.engine is Engine.WASM:
-            program = programs.module(body, found, session.limits)
+            code = await self._modules.code(files, found.entry.removeprefix(WORKSPACE))
+            program = programs.module(body, found, session.limits, code)
         elif found.engine is not Engine.SHELL:
             await files.check({place(name): len(data) for name, data in found.files.items()})
             if self._installer.is_wanted(body):
@@ -145,6 +152,16 @@ class Executor:
                 program = await self._script(session, files, body, found)
         session.env.update(env)
         return program
+
+    @asynccontextmanager
+    async def _noted(self, session: Session, found: Wanted) -> AsyncGenerator[None, None]:
+        """Remember of a module how long it has taken."""
+        begun = perf_counter()
+        yield
+        if found.engine is Engine.WASM:
+            files = SessionFiles(self._services.files, session)
+            path = found.entry.removeprefix(WORKSPACE)
+            await self._modules.ran(files, path, perf_counter() - begun)
 
     async def _module(self, session: Session, body: ExecIn, found: Wanted) -> None:
         """Make sure that there is something to execute."""

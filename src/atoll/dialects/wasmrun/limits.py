@@ -9,8 +9,8 @@ from atoll.dialects.wasmrun.schemas import LimitsIn
 
 # Of the engine itself, beside the program's own.
 ENGINE_BYTES = 256 * MIB
-# What it keeps on disk of programs that it has compiled.
-CACHE_BYTES = 8 * MIB
+# What engines keep on disk of programs that were compiled.
+CACHE_BYTES = 32 * MIB
 
 
 @dataclass(frozen=True, slots=True)

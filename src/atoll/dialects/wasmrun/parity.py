@@ -11,7 +11,7 @@ PARITY = Parity(
             partial("options.limits",
                     "`--max-memory`, `--max-fuel`, `--max-output`, `--max-file-size`, `--max-disk`",
                     "0 is the most that the server itself allows; fuel counts WebAssembly only; "
-                    "programs find 8 MB more on disk, for their engine's cache."),
+                    "programs find 32 MB more on disk, for their engine's cache."),
             Line("options.sessions", "`--timeout`, `--max-sessions`"),
             partial("options.body", "`--max-body`", "0 is 1024 MB."),
             Line("options.exec", "`--max-concurrent-exec`"),

@@ -17,6 +17,7 @@ from atoll.service.paths import relative_files
 ENGINE_FILES = "/opt/atoll/wasmrun"
 SCRATCH = "/tmp/.wasmrun"  # noqa: S108 - in the sandbox, which is one tenant's
 REPORT = f"{SCRATCH}/report.json"
+_CODE = f"{SCRATCH}/code"
 _CONFIG = f"{SCRATCH}/deno.json"
 _SHOWN = "javascript, js, nodejs, typescript, ts, tsx"
 _ENDINGS: Mapping[str, str] = {
@@ -104,8 +105,10 @@ def python(body: ExecIn, found: Wanted) -> Program:
     return Program(("python3", f"{WORKSPACE}/{found.entry}", *body.args), {}, found.files)
 
 
-def module(body: ExecIn, found: Wanted, limits: SessionLimits) -> Program:
-    """WebAssembly, binary or text."""
+def module(
+    body: ExecIn, found: Wanted, limits: SessionLimits, code: tuple[str, bytes] | None
+) -> Program:
+    """WebAssembly, binary or text; with what proves its compiled code, and that."""
     options = ["--root", WORKSPACE, "--report", REPORT, "--brief", "--wall-s", str(body.timeout)]
     if limits.max_memory_mb:
         options += ["--memory-mb", str(limits.max_memory_mb)]
@@ -113,7 +116,11 @@ def module(body: ExecIn, found: Wanted, limits: SessionLimits) -> Program:
         options += ["--fuel", str(limits.max_fuel)]
     if body.function is not None:
         options += ["--invoke", body.function]
-    return Program(("atoll-wasm", *options, found.entry, *body.args), {}, {REPORT: b""})
+    files = {REPORT: b""}
+    if code is not None:
+        options += ["--code", _CODE, "--proof", code[0]]
+        files[_CODE] = code[1]
+    return Program(("atoll-wasm", *options, found.entry, *body.args), {}, files)
 
 
 def transpile_error(stderr: str) -> str | None:

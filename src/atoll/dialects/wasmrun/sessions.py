@@ -30,11 +30,21 @@ _ID_BYTES = 16
 _log = structlog.stdlib.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A module that is slow to compile, its digest, and the name of its code; empty for none."""
+
+    etag: str
+    module: str
+    name: str
+
+
 @dataclass
 class Session:
     """One session. Its files are those of its sandbox; `used_at` is of the monotonic clock.
 
-    `kept_env` are the variables that its sandbox keeps; None before they are read.
+    `kept_env` are the variables that its sandbox keeps; None before they are read. `slow` are its
+    modules that took long, with None for code that is not made yet.
     """
 
     id: str
@@ -50,6 +60,7 @@ class Session:
     disk_bytes: int | None = None
     installed: Mapping[str, object] | None = None
     leased_until: float = 0.0
+    slow: dict[str, Code | None] = field(default_factory=dict[str, Code | None])
     turn: anyio.Lock = field(default_factory=anyio.Lock)
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from atoll.guest.wasm import engine, quickjs, runner, waiting
+from atoll.guest.wasm import engine, proved, quickjs, runner, waiting
 from atoll.guest.wasm.home import Home
 from atoll.guest.wasm.report import FAILED_CODE, Refused, Report
 
@@ -26,8 +26,9 @@ _OPTIONS = [
     "help", "memory-mb=", "fuel=", "wall-s=", "invoke=", "root=", "report=",
     # Of the workers of the wasm backend: a directory beside the root (`HOST::NAME`, read-only with
     # `:ro` at its end), the environment as JSON, compiled code, how to call, where to compile to,
-    # to rehearse this and wait for another, and to report only what the exit status does not say.
-    "dir=", "env=", "code=", "call=", "compile=", "wait", "brief",
+    # to rehearse this and wait for another, to report only what the exit status does not say, and
+    # what proves that the code is that of the module.
+    "dir=", "env=", "code=", "call=", "compile=", "wait", "brief", "proof=",
 ]  # fmt: skip
 
 
@@ -42,6 +43,7 @@ class Command(NamedTuple):
     home: Home
     wait: bool = False
     brief: bool = False
+    proof: str | None = None
 
 
 def main(words: list[str] | None = None, home: Home | None = None) -> NoReturn:
@@ -89,7 +91,8 @@ def _command(words: list[str], home: Home) -> Command:
     )
     code, report, target = (given.get(name) for name in ("--code", "--report", "--compile"))
     code = None if code is None else home.named(code)
-    return Command(task, rest[0], code, report, target, home, "--wait" in given, "--brief" in given)
+    wait, brief, proof = "--wait" in given, "--brief" in given, given.get("--proof")
+    return Command(task, rest[0], code, report, target, home, wait, brief, proof)
 
 
 def _call(name: str, home: Home) -> Callable[[runner.Task, Any, Any], Report] | None:
@@ -125,6 +128,9 @@ def _run(command: Command) -> NoReturn:
     task, target = command.task, command.report
 
     def load() -> Any:
+        if command.code is not None and command.proof is not None:
+            place = command.home.named(command.path)
+            return proved.load(place, command.code, command.proof, fuel=task.fuel > 0)
         if command.code is not None:
             return engine.trusted(command.code, fuel=task.fuel > 0)
         return engine.compiled(engine.read(command.home.named(command.path)), fuel=task.fuel > 0)
