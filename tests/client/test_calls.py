@@ -131,3 +131,18 @@ async def test_a_process_is_started_fed_and_waited_for() -> None:
         assert double.asked[-1].url.query == b"close=true"
         assert (await process.wait()).exit_code == 3
     assert len(double.asked) == 5
+
+
+def test_events_are_chosen_by_the_server() -> None:
+    double = Double(httpx.Response(200, json={"items": [], "next_cursor": "7"}))
+    with double.client() as atoll:
+        page = atoll.events(sandbox="sb_1", actions=("run", "sandbox.*"), since=1.5)
+    assert page.next_cursor == "7"
+    query = double.asked[0].url.params.multi_items()
+    assert query == [
+        ("limit", "100"),
+        ("sandbox", "sb_1"),
+        ("action", "run"),
+        ("action", "sandbox.*"),
+        ("since", "1.5"),
+    ]

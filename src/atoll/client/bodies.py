@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from atoll.client.options import CodeOptions, Content, OneShotOptions
+from atoll.client.options import CodeOptions, Content, EventChoice, OneShotOptions
+from atoll.client.request import Scalar
 
 _DEFAULT_WALL_S = 30.0
 _SLACK_S = 60.0
@@ -56,6 +57,16 @@ def read_s(options: Mapping[str, object]) -> float:
     """How long the answer may take: the program's time and some."""
     wall = options.get("timeout_s", _DEFAULT_WALL_S)
     return (float(wall) if isinstance(wall, int | float) else _DEFAULT_WALL_S) + _SLACK_S
+
+
+def events(choice: EventChoice) -> dict[str, Scalar | list[str]]:
+    """Which events, as the query has it."""
+    return {
+        "sandbox": choice.get("sandbox"),
+        "action": list(choice.get("actions", ())),
+        "since": choice.get("since"),
+        "until": choice.get("until"),
+    }
 
 
 def plain(options: Mapping[str, object]) -> dict[str, object]:

@@ -119,6 +119,15 @@ class SandboxChanges(TypedDict, total=False):
     secrets: Mapping[str, str] | None
 
 
+class EventChoice(TypedDict, total=False):
+    """Which events: `actions` are whole ones, or all that begin as `sandbox.*` does."""
+
+    sandbox: str
+    actions: Sequence[str]
+    since: float
+    until: float
+
+
 class KeyOptions(TypedDict, total=False):
     """Of a new API key."""
 

@@ -13,7 +13,7 @@ from atoll.client.aio.sandbox import AsyncSandboxes
 from atoll.client.aio.snapshots import AsyncSnapshots
 from atoll.client.aio.transport import AsyncTransport
 from atoll.client.document import Document
-from atoll.client.options import CodeOptions, RunOptions
+from atoll.client.options import CodeOptions, EventChoice, RunOptions
 from atoll.client.request import get, post
 from atoll.client.retry import Retry
 
@@ -95,16 +95,19 @@ class AsyncAtoll:
         document = await self._transport.json(post("/v1/batch", body, read_s=_BATCH_S))
         return [readers.batch_item(each) for each in document.items("results")]
 
-    async def events(self, *, after: str | None = None, limit: int = 100) -> model.EventPage:
+    async def events(
+        self, *, after: str | None = None, limit: int = 100, **choice: Unpack[EventChoice]
+    ) -> model.EventPage:
         """A page of the audit log, oldest first."""
-        page = await self._transport.json(get("/v1/events", cursor=after, limit=limit))
-        return readers.event_page(page)
+        request = get("/v1/events", cursor=after, limit=limit, **bodies.events(choice))
+        return readers.event_page(await self._transport.json(request))
 
     async def follow_events(
-        self, *, after: str | None = None
+        self, *, after: str | None = None, **choice: Unpack[EventChoice]
     ) -> AsyncGenerator[model.AuditEvent, None]:
         """The audit log from now on, or from behind an event; it never ends by itself."""
-        stream = self._transport.events(get("/v1/events"), last="", resume_from=after or "")
+        request = get("/v1/events", **bodies.events(choice))
+        stream = self._transport.events(request, last="", resume_from=after or "")
         async with aclosing(stream) as events:
             async for happened in events:
                 if happened.name == "audit":

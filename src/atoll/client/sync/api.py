@@ -16,7 +16,7 @@ from atoll.client.sync.sandbox import Sandboxes
 from atoll.client.sync.snapshots import Snapshots
 from atoll.client.sync.transport import Transport
 from atoll.client.document import Document
-from atoll.client.options import CodeOptions, RunOptions
+from atoll.client.options import CodeOptions, EventChoice, RunOptions
 from atoll.client.request import get, post
 from atoll.client.retry import Retry
 
@@ -98,16 +98,19 @@ class Atoll:
         document = self._transport.json(post("/v1/batch", body, read_s=_BATCH_S))
         return [readers.batch_item(each) for each in document.items("results")]
 
-    def events(self, *, after: str | None = None, limit: int = 100) -> model.EventPage:
+    def events(
+        self, *, after: str | None = None, limit: int = 100, **choice: Unpack[EventChoice]
+    ) -> model.EventPage:
         """A page of the audit log, oldest first."""
-        page = self._transport.json(get("/v1/events", cursor=after, limit=limit))
-        return readers.event_page(page)
+        request = get("/v1/events", cursor=after, limit=limit, **bodies.events(choice))
+        return readers.event_page(self._transport.json(request))
 
     def follow_events(
-        self, *, after: str | None = None
+        self, *, after: str | None = None, **choice: Unpack[EventChoice]
     ) -> Generator[model.AuditEvent, None]:
         """The audit log from now on, or from behind an event; it never ends by itself."""
-        stream = self._transport.events(get("/v1/events"), last="", resume_from=after or "")
+        request = get("/v1/events", **bodies.events(choice))
+        stream = self._transport.events(request, last="", resume_from=after or "")
         with closing(stream) as events:
             for happened in events:
                 if happened.name == "audit":
