@@ -79,7 +79,7 @@ PARITY = Parity(
             Line(
                 "stream",
                 "`POST /run/stream` as the program prints",
-                "Events have the keys of the document and of the clients.",
+                "Events have the keys of the document and of the clients. Python runs unbuffered.",
             ),
             Line(
                 "stream.failure",

@@ -1,7 +1,7 @@
 """Commands on their way to the service, and what is said of how they ended."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from atoll.core.model import Exit, ExitReason, ProcessSpec
 from atoll.core.records import SandboxRecord
@@ -30,7 +30,12 @@ _REASONS = {
 }
 
 
-def execution(here: State, command: Sequence[str], asked: RunIn | None = None) -> Execution:
+def execution(
+    here: State,
+    command: Sequence[str],
+    asked: RunIn | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Execution:
     """A one-shot. `image` counts only without `fast`; a profile that nobody knows is the default.
 
     A Python command needs nothing here: what starts programs knows it and forks it warm.
@@ -46,6 +51,7 @@ def execution(here: State, command: Sequence[str], asked: RunIn | None = None) -
         image=image or HOST,
         profile=profile if profile in here.profiles else None,
         timeout_s=here.timeout_s,
+        env=dict(env or {}),
     )
     return here.front.translator.execution(request)
 

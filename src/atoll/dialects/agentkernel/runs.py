@@ -22,6 +22,8 @@ from atoll.service.execution import Execution, ExecutionResult, Output, Started
 
 router = APIRouter()
 TAIL_BYTES = 64 * 1024
+# Python keeps what it prints into a pipe until there is more of it; a stream is to tell it at once.
+_AS_PRINTED = {"PYTHONUNBUFFERED": "1"}
 
 
 @router.post("/run")
@@ -77,7 +79,8 @@ async def _events(here: State, who: Caller, body: RunIn) -> AsyncGenerator[bytes
     texts = {each: codecs.getincrementaldecoder("utf-8")("replace") for each in Channel}
     tail = ""
     try:
-        told = here.services.executions.stream(execution(here, body.command, body), who)
+        wanted = execution(here, body.command, body, _AS_PRINTED)
+        told = here.services.executions.stream(wanted, who)
         async with aclosing(told) as steps:
             async for step in steps:
                 if isinstance(step, Started):
