@@ -227,3 +227,27 @@ def test_a_port_that_is_taken() -> None:
 def test_a_host_that_is_none() -> None:
     with pytest.raises(Unavailable, match="no address"), bind("no.such.host.invalid", 0):
         pass
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+async def test_a_terminal_that_goes_away(ignored: bool) -> None:
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        async with running() as (web, url):
+            os.kill(os.getpid(), signal.SIGHUP)
+            if ignored:
+                assert (await web.client.get("/healthz")).status_code == 200
+                return
+            with anyio.fail_after(10):
+                while await _answers(url):
+                    await anyio.sleep(0)
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+
+
+async def _answers(url: str) -> bool:
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=5) as client:
+            return (await client.get("/healthz")).status_code == 200
+    except httpx.TransportError:
+        return False

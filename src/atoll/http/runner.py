@@ -66,7 +66,9 @@ async def run_server(
     sockets: Sequence[socket.socket],
     spoken: Sequence[Spoken] = (),
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then drain; a second signal does not wait.
+    """Serve until SIGINT, SIGTERM or SIGHUP, then drain; a second signal does not wait.
+
+    A SIGHUP that is ignored, as under nohup, stays so.
 
     The dialects that are spoken share the server: one drain ends all of them.
     """
@@ -91,12 +93,15 @@ async def run_server(
     others = [(each.name, _url(each.sockets[0])) for each in spoken if each.sockets]
     server = _Server(config, front, _url(sockets[0]), others)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ends.append(signal.SIGHUP)
+    for number in ends:
         loop.add_signal_handler(number, server.handle_exit, number, None)
     try:
         await server.serve([*sockets, *(sock for each in spoken for sock in each.sockets)])
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ends:
             loop.remove_signal_handler(number)
 
 
