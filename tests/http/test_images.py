@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
+import anyio
 import httpx
 import pytest
 from anyio import to_thread
 
 from atoll.bootstrap import backends_of, build
 from atoll.http.app import create_app
+from atoll.http.services import Services
 from atoll.settings import load
 from tests.http.rig import LOOPBACK, Web, events_of, served
 from tests.images.registry import layout, push, registry
@@ -30,22 +33,27 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, No
         yield address
 
 
-@pytest.fixture
-async def client() -> AsyncGenerator[httpx.AsyncClient, None]:
+@asynccontextmanager
+async def listening(
+    settings: dict[str, Any],
+) -> AsyncGenerator[tuple[httpx.AsyncClient, Services], None]:
     """A server with the namespace backend, in this process."""
-    with TemporaryDirectory() as directory:
-        chosen = load(
-            {"data_dir": Path(directory), "backends": ("namespace",), "pool_size": 0}, environ={}
-        )
-        async with build(
-            chosen, backends=await to_thread.run_sync(backends_of, chosen)
-        ) as services:
-            app = await to_thread.run_sync(create_app, services, chosen)
-            transport = httpx.ASGITransport(app, client=LOOPBACK)
-            async with httpx.AsyncClient(
-                transport=transport, base_url="http://localhost", timeout=60
-            ) as client:
-                yield client
+    chosen = load(settings, environ={})
+    kinds = await to_thread.run_sync(backends_of, chosen)
+    async with build(chosen, backends=kinds) as services:
+        app = await to_thread.run_sync(create_app, services, chosen)
+        transport = httpx.ASGITransport(app, client=LOOPBACK)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", timeout=60
+        ) as client:
+            yield client, services
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncGenerator[httpx.AsyncClient, None]:
+    settings = {"data_dir": tmp_path, "backends": ("namespace",), "pool_size": 0}
+    async with listening(settings) as (client, _):
+        yield client
 
 
 @REAL
@@ -119,3 +127,25 @@ async def test_only_admins_change_images(web: Web) -> None:
             ("POST", "/v1/images/gc", None),
         ):  # fmt: skip
             assert (await client.request(method, path, json=body)).status_code == 403
+
+
+@REAL
+async def test_a_restart_changes_nothing(address: str, tmp_path: Path) -> None:
+    name = f"{address}/team/app:1"
+    settings = {"data_dir": tmp_path, "backends": ("namespace",), "pool_size": 1}
+    async with listening(settings) as (client, _):
+        await client.post("/v1/images", json={"name": name})
+        made = (await client.post("/v1/sandboxes", json={"image": name})).json()
+        box = f"/v1/sandboxes/{made['id']}"
+        await client.post(f"{box}/exec", json={"command": "echo kept >kept"})
+    warm = {**settings, "warm_images": (name, "nothing:1")}
+    async with listening(warm) as (client, services):
+        assert (await client.get(box)).json()["image"] == made["image"]
+        ran = await client.post(f"{box}/exec", json={"command": "cat kept /etc/new"})
+        assert ran.json()["stdout"] == "kept\nnew\n"
+        with anyio.fail_after(30):
+            while services.pool.stats()["ready"] < 2:
+                await anyio.sleep(0.02)  # waits on purpose: the pool fills beside us
+        ran = await client.post("/v1/run", json={"command": "cat /etc/new", "image": name})
+        assert ran.json()["stdout"] == "new\n"
+        assert services.pool.stats()["warm_total"] == 1

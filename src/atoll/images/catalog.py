@@ -104,11 +104,10 @@ class ImageCatalog:
     async def pull(self, name: str, told: Callable[[Progress], None]) -> Image:
         reference = parse(name)
         rule = self._table.rule(reference)
-        with anyio.fail_after(_WAIT_S):
+        with anyio.move_on_after(_WAIT_S):
             while True:
                 try:
                     image = await self._made(reference, rule, told)
-                    break
                 except Busy:
                     told(Progress("waiting"))
                     await anyio.sleep(_TRY_S)
@@ -120,7 +119,9 @@ class ImageCatalog:
                     ) from error
                 except OSError as error:
                     raise BackendFault(f"The image cannot be stored: {error.strerror}.") from error
-        return replace(image, names=(*{*image.names, reference.name},))
+                else:
+                    return replace(image, names=(*{*image.names, reference.name},))
+        raise BackendFault(f"The image {reference.name!r} was not there within {_WAIT_S:g} s.")
 
     async def _made(
         self, reference: Reference, rule: Rule | None, told: Callable[[Progress], None]

@@ -32,10 +32,11 @@ async def build(store: ImageStore, name: str, rule: Rule, told: Told) -> Image:
         budget = await to_thread.run_sync(store.budget)
         archive = place / "root.tar"
         argv = [
-            program, "--quiet", "--variant=apt", "--format=tar",
-            # Names for the package lists and documents that a sandbox has no use for.
+            program, "--quiet", f"--variant={'extract' if rule.bare else 'apt'}", "--format=tar",
+            # What a sandbox has no use for.
             "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
-            *(f"--include={each}" for each in rule.packages), *_configured(),
+            *(f"--include={each}" for each in rule.packages),
+            *await to_thread.run_sync(_configured),
             suite, str(archive), *await to_thread.run_sync(_sources),
         ]  # fmt: skip
         async with tool.running(argv, deadline_s=BUILD_S) as process:

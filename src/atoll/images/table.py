@@ -25,13 +25,16 @@ class Rule(BaseModel):
     match: tuple[str, ...] = Field(min_length=1)
     root: Literal["host", "debian", "oci"]
     packages: tuple[Package, ...] = ()
+    bare: bool = False
     suite: str = Field("", pattern=r"^([a-z][a-z0-9-]*)?$")
     source: str = Field("", alias="from")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.packages or self.suite) and self.root != "debian":
-            raise ValueError('packages and suite are for root = "debian"')
+        if (self.packages or self.suite or self.bare) and self.root != "debian":
+            raise ValueError('packages, suite and bare are for root = "debian"')
+        if self.bare and not self.packages:
+            raise ValueError("bare needs packages")
         if bool(self.source) != (self.root == "oci"):
             raise ValueError('root = "oci" and `from` belong together')
         return self
