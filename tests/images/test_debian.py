@@ -1,10 +1,9 @@
 """Images of Debian packages, from wherever this host's apt gets its own."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
-from anyio import to_thread
+from anyio import run_process
 
 from atoll.core.errors import InvalidRequest
 from atoll.core.images import Progress
@@ -49,8 +48,7 @@ async def test_an_image_is_built(table: ImageTable, store: ImageStore) -> None:
     assert {each.stage for each in told} == {"building", "unpacking"}
     assert "busybox-static" in image.source
     program = Path(store.layers) / image.layers[0] / "bin/busybox"
-    said = await to_thread.run_sync(subprocess.check_output, [program, "echo", "built"])
-    assert said == b"built\n"
+    assert (await run_process([program, "echo", "built"])).stdout == b"built\n"
 
 
 async def test_what_cannot_be_built_says_why(table: ImageTable, store: ImageStore) -> None:
