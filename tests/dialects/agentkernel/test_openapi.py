@@ -5,7 +5,6 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.e2e.server import serving
+from tests.e2e.server import Server
 
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 DOCUMENT = json.loads(Path(__file__).with_name("openapi.json").read_text())
@@ -40,13 +39,12 @@ def _id(operation: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(place: tuple[Server, str]) -> str:
     """The address of a dialect that has a sandbox called `box`."""
-    with serving(tmp_path_factory.mktemp("openapi") / "data") as found:
-        url = f"{found.url}/agentkernel"
-        assert httpx.post(f"{url}/sandboxes", json={"name": "box"}).status_code == 201
-        httpx.put(f"{url}/sandboxes/box/files/workspace/a", json={"content": "1"})
-        yield url
+    url = place[1]
+    assert httpx.post(f"{url}/sandboxes", json={"name": "box"}).status_code == 201
+    httpx.put(f"{url}/sandboxes/box/files/workspace/a", json={"content": "1"})
+    return url
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])

@@ -1,7 +1,6 @@
 """agentkernel's own clients, unmodified: every method, in Python (sync and async) and Node."""
 
 import subprocess
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import anyio.to_thread
 import httpx
 import pytest
 
-from tests.e2e.server import Server, serving
+from tests.e2e.server import Server
 from tests.facilities import NPM_CLIENTS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("userns", "python3")]
@@ -47,9 +46,8 @@ NOT_YET: list[tuple[str, tuple[Any, ...]]] = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("sdk") / "data") as found:
-        yield found
+def server(place: tuple[Server, str]) -> Server:
+    return place[0]
 
 
 @pytest.fixture(scope="module", params=["a key", "no key"])
