@@ -23,11 +23,11 @@ def _holding(data: Path, value: str) -> list[str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_on_disk_holds_it(tmp_path: Path, number: int) -> None:
     data = tmp_path / "data"
-    quiet = "test $TOKEN = $SAME -a ${#TOKEN} = 26"
+    quiet = "test $TOKEN = $SAME -a ${#TOKEN} = 26 -a $(cat /run/secrets/key) = $TOKEN"
     config = tmp_path / "atoll.toml"
     config.write_text('log_level = "debug"\naccess_log = true\n')
     with serving(data, "--config", str(config)) as server, Atoll(server.url) as atoll:
-        secrets = {"TOKEN": SECRET, "SAME": SECRET}
+        secrets = {"TOKEN": SECRET, "SAME": SECRET, "/run/secrets/key": SECRET}
         box = atoll.sandboxes.create(name="box", secrets=secrets, env={"PLAIN": PLAIN})
         assert box.exec(quiet).exit.exit_code == 0, "the program has it"
         assert box.exec("test $MORE = $TOKEN", secrets={"MORE": SECRET}).exit.exit_code == 0
@@ -44,10 +44,11 @@ def test_nothing_on_disk_holds_it(tmp_path: Path, number: int) -> None:
     assert SECRET.encode() not in printed
     with serving(data) as server, Atoll(server.url) as atoll:
         box = atoll.sandboxes.get("box")
-        assert sorted(box.info.secrets) == ["SAME", "TOKEN"]
+        assert sorted(box.info.secrets) == ["/run/secrets/key", "SAME", "TOKEN"]
         with pytest.raises(Conflict, match="were lost"):
             box.exec(quiet)
         box.update(secrets=secrets)
         assert box.exec(quiet).exit.exit_code == 0
         with atoll.sandboxes.create(base="frozen") as begun:
-            assert begun.exec("test -z $TOKEN").exit.exit_code == 0
+            empty = begun.exec("test -z $TOKEN && ls -A /run/secrets")
+            assert (empty.exit.exit_code, empty.stdout) == (0, "")

@@ -52,11 +52,19 @@ async def test_a_secret_is_in_no_answer(web: Web) -> None:
         told = (await web.client.get(f"/v1/{path}")).text
         assert "hunter2-correct" not in told
         assert "own-secret" not in told
+    for odd in ("/etc/x", "/run/secrets/", "/run/secrets/..", "/run/secrets/a/b", "A B"):
+        answer = await web.client.post("/v1/sandboxes", json={"secrets": {odd: "x"}})
+        assert answer.status_code == 422
     for wrong in ({"TOKEN": ["hunter2-correct"]}, {"TOKEN": "hunter2-correct\0"}):
         for path in ("sandboxes", "sandboxes/box/exec", "run"):
             answer = await web.client.post(f"/v1/{path}", json={"argv": ["true"], "secrets": wrong})
             assert answer.status_code == 422
             assert "hunter2-correct" not in answer.text
+    files = {"secrets": {"/run/secrets/key": "hunter2-correct"}}
+    for method, path in (("POST", "sandboxes"), ("PATCH", "sandboxes/box"), ("POST", "run")):
+        more = {"argv": ["true"]} if path == "run" else {}
+        refused = await web.client.request(method, f"/v1/{path}", json={**files, **more})
+        assert (refused.status_code, refused.json()["code"]) == (422, "unsupported")
     changed = await web.client.patch("/v1/sandboxes/box", json={"secrets": None})
     assert changed.json()["secrets"] == []
 

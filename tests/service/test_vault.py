@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from atoll.backends.fake import FakeBackend
+from atoll.backends.fake.backend import CAPABILITIES
 from atoll.core.errors import Conflict, InvalidRequest
 from atoll.core.model import ProcessSpec
 from atoll.service.claims import digest_of
@@ -31,6 +33,21 @@ async def test_programs_see_them_and_records_only_their_names(tmp_path: Path) ->
         assert (await world.processes.run(ALICE, "box", TELL)).stdout == b"\n"
         fork = await world.sandboxes.fork(ALICE, "box")
         assert fork.secrets == ()
+
+
+async def test_files_are_there_for_each_program(tmp_path: Path) -> None:
+    backend = FakeBackend(capabilities={*CAPABILITIES, "secret_files"})
+    key = "/run/secrets/key"
+    async with island(tmp_path, backend=backend) as world:
+        made = await world.create("box", secrets={key: VALUE})
+        for _ in range(2):
+            result = await world.processes.run(ALICE, "box", argv("cat", key))
+            assert result.stdout == VALUE.encode()
+        await world.sandboxes.destroy(ALICE, "box")
+        assert (await world.sandboxes.post_mortem(ALICE, made.id)).last_output == "***"
+        for wrong in ("/etc/passwd", "/run/secrets/../x", "/run/secrets/a\n"):
+            with pytest.raises(InvalidRequest):
+                await world.create(secrets={wrong: VALUE})
 
 
 async def test_they_are_lost_with_the_server_and_that_is_said(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """From bodies that are well-formed to what the service takes, within the operator's bounds."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -56,7 +55,8 @@ class Translator:
             files=_files(request) if request.files else {},
             args=request.args,
             stdin=None if request.stdin is None else content_bytes(request.stdin),
-            env=_env(request),
+            env=request.env,
+            secrets=request.secrets,
             cwd=request.cwd,
             function=request.function if isinstance(request, RunRequest) else None,
             fuel=request.fuel,
@@ -141,7 +141,8 @@ class Translator:
                 files=_files(request) if request.files else {},
                 args=request.args if request.language is None or coded else (),
                 stdin=stdin,
-                env=_env(request),
+                env=request.env,
+                secrets=request.secrets,
                 cwd=request.cwd,
                 function=request.function,
                 fuel=request.fuel,
@@ -155,8 +156,6 @@ class Translator:
             self._bounds,
             sandbox.backend,
         )
-        if request.secrets:
-            spec = replace(spec, secrets=tuple(request.secrets))
         if isinstance(request, StartRequest):
             tty = request.tty
             spec = replace(
@@ -268,10 +267,6 @@ def _isolation(request: Placement, rules: Profile | None = None) -> Isolation | 
 
 def _argv(argv: tuple[str, ...] | None, command: str | None) -> tuple[str, ...] | None:
     return (*_SHELL, command) if command is not None else argv
-
-
-def _env(request: Program) -> Mapping[str, str]:
-    return {**request.env, **request.secrets} if request.secrets else request.env
 
 
 def _files(request: Program) -> dict[str, bytes]:

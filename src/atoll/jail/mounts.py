@@ -26,6 +26,7 @@ MASKED = (
     "vmallocinfo",
 )  # fmt: skip
 READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+SECRETS = "size=1m,nr_inodes=512,mode=0755"
 _PROC_FLAGS = sys_.MS_NOSUID | sys_.MS_NODEV | sys_.MS_NOEXEC
 
 
@@ -76,7 +77,21 @@ def kept(
     """
     _overlay(f"{STAGE}/{directory}", layers, image)
     _tmpfs(f"{ROOT}/dev/shm", disk_bytes, 4096)
+    place = _directories(ROOT, "run", "secrets")
+    sys_.mount("tmpfs", place, "tmpfs", sys_.MS_NOSUID | sys_.MS_NODEV, SECRETS)
     _enter(read_only=read_only)
+
+
+def _directories(root: str, *names: str) -> str:
+    """Directories one in the other, whatever a guest has put in their place; the last one."""
+    place = root
+    for name in names:
+        place = f"{place}/{name}"
+        if os.path.islink(place) or not os.path.isdir(place):
+            if os.path.lexists(place):
+                os.unlink(place)
+            os.mkdir(place, 0o755)
+    return place
 
 
 def _overlay(place: str, layers: list[str], image: list[str]) -> None:

@@ -15,6 +15,9 @@ MAX_ENV_CHARS = 128 * 1024
 MAX_PORTS = 64
 MAX_PORT = 65_535
 
+MAX_SECRET_FILES = 64
+
+_SECRET_FILE = re.compile(r"/run/secrets/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ID = re.compile(r"(sb|snap)_[0-9a-v]{26}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -28,7 +31,7 @@ def check_create(request: CreateSandbox) -> None:
     _seconds(request.lifetime_s, "lifetime_s")
     _seconds(request.auto_delete_s, "auto_delete_s")
     _env(request.env)
-    _env(request.secrets, "secrets")
+    check_secrets(request.secrets)
     _ports(request.ports)
     if request.limits is not None:
         _limits(request.limits)
@@ -51,8 +54,17 @@ def check_change(change: ChangeSandbox) -> None:
 
 
 def check_secrets(secrets: Mapping[str, str]) -> None:
-    """As variables. Says names only."""
-    _env(secrets, "secrets")
+    """Variables, or files of `/run/secrets`. Says names only."""
+    _env({name: value for name, value in secrets.items() if name[:1] != "/"}, "secrets")
+    files = {name: value for name, value in secrets.items() if name[:1] == "/"}
+    for name in files:
+        if not _SECRET_FILE.fullmatch(name):
+            raise InvalidRequest(f"{name[:100]!a} is no file of /run/secrets.", field="secrets")
+    if len(files) > MAX_SECRET_FILES or sum(map(len, files.values())) > MAX_ENV_CHARS:
+        raise InvalidRequest(
+            f"At most {MAX_SECRET_FILES} files with {MAX_ENV_CHARS} characters together.",
+            field="secrets",
+        )
 
 
 def check_name(name: str | None) -> None:

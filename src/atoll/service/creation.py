@@ -34,6 +34,7 @@ from atoll.service.locks import Locks
 from atoll.service.planning import check_limits
 from atoll.service.quotas import Quotas
 from atoll.service.requests import CreateSandbox
+from atoll.service.vault import SECRET_FILES
 
 SNAPSHOTS: frozenset[str] = frozenset({"snapshots"})
 PORTS: frozenset[str] = frozenset({"ports"})
@@ -153,6 +154,8 @@ class Creation:
                 )
         rules = self._rules(request, base)
         needs = NOTHING if request.network is None else needs_of(request.network)
+        if any(name.startswith("/") for name in request.secrets):
+            needs |= {SECRET_FILES}
         isolation = max(request.min_isolation or 0, rules.min_isolation or 0)
         backend: Backend
         backend, network = await self._backends.place(

@@ -22,6 +22,7 @@ class Execution:
     added after the command or the entry file. `files` are relative to `cwd`. `stdin` is fed whole
     and then closed. `function` calls an export of the WebAssembly module that `argv` names; `fuel`
     bounds its instructions. `cpu_s` None means that only `wall_s` bounds the time. With
+    `secrets` are variables, or files beneath `/run/secrets`, that are written down nowhere. With
     `network_wished` it runs without a network where the backend has none.
     """
 
@@ -33,6 +34,7 @@ class Execution:
     args: tuple[str, ...] = ()
     stdin: bytes | None = None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     cwd: str = WORKSPACE
     function: str | None = None
     fuel: int | None = None

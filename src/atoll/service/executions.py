@@ -28,6 +28,7 @@ from atoll.service.lease import Lease
 from atoll.service.planning import Bounds, plan
 from atoll.service.pool import Pool, Shape
 from atoll.service.quotas import Quotas
+from atoll.service.vault import SECRET_FILES
 
 __all__ = [
     "Event",
@@ -175,6 +176,8 @@ class Executions:
         needs = NOTHING if request.network_wished else needs_of(network)
         if request.function is not None or request.fuel is not None:
             needs |= {MODULES}
+        if any(name.startswith("/") for name in request.secrets):
+            needs |= {SECRET_FILES}
         backend, network = await self._backends.place(
             network, request.backend, request.min_isolation, needs
         )

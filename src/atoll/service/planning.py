@@ -2,13 +2,14 @@
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from atoll.core.errors import InvalidRequest, TooLarge
 from atoll.core.model import MIB, Limits, ProcessSpec
 from atoll.service.execution import Execution
 from atoll.service.languages import Languages
 from atoll.service.paths import LONGEST_PATH, relative_files, relative_path, text_bytes
+from atoll.service.vault import apart
 
 _KERNEL_WORD = 128 * 1024 - 1
 _LIMITS = tuple(each.name for each in fields(Limits))
@@ -35,6 +36,9 @@ def plan(
 ) -> ProcessSpec:
     """What to start. Raises `InvalidRequest` and `TooLarge` with the field, `Unavailable`."""
     _check_numbers(request, bounds)
+    variables, hidden = apart(request.secrets)
+    if variables:
+        request = replace(request, env={**request.env, **variables})
     files = _files(request, bounds)
     if request.argv is not None:
         argv, env = _command(request, request.argv), request.env
@@ -52,7 +56,8 @@ def plan(
         argv=argv,
         cwd=request.cwd,
         env=env,
-        files=files,
+        files={**files, **hidden} if hidden else files,
+        secrets=tuple(request.secrets),
         stdin=bool(request.stdin),
         wall_s=request.wall_s,
         cpu_s=request.wall_s * cpus + 1.0 if request.cpu_s is None else request.cpu_s,

@@ -28,6 +28,7 @@ from atoll.service.lives import fresh, turn
 from atoll.service.pausing import Pauser, check_awake
 from atoll.service.quotas import Quotas
 from atoll.service.requests import UNSET, ChangeSandbox, CreateSandbox
+from atoll.service.vault import SECRET_FILES
 
 _TRIES = 16
 
@@ -53,6 +54,7 @@ class Sandboxes:
     ) -> None:
         self._store = store
         self._keeper = keeper
+        self._backends = backends
         self._endings = endings
         self._audit = audit
         self._clock = clock
@@ -112,6 +114,8 @@ class Sandboxes:
         """Rename, relabel, set the idle timeout or the lease. `Conflict`, `PreconditionFailed`."""
         check_change(change)
         record = await self._read(caller, sandbox)
+        if change.secrets is not UNSET and any(name[0] == "/" for name in change.secrets):
+            await self._backends.choose(record.backend, needs=frozenset({SECRET_FILES}))
         with self._audited("sandbox.update", caller, record.id):
             for _ in range(_TRIES):
                 if record.state in TERMINAL:

@@ -13,6 +13,7 @@ from atoll.core.records import SandboxRecord
 SHORTEST = 4
 """What is shorter is not looked for in output: it would be found everywhere."""
 MARK = b"***"
+SECRET_FILES = "secret_files"  # noqa: S105 - the name of a capability
 _MOST = 1024
 
 
@@ -39,7 +40,7 @@ class Vault:
         `Conflict` when they were lost: a program does not run without what it was to be given.
         """
         if spec.secrets:
-            self._hide(record.id, (spec.env[name] for name in spec.secrets))
+            self._hide(record.id, _values(spec))
         if not record.secrets:
             return spec
         lost = self._lost(record)
@@ -48,7 +49,8 @@ class Vault:
                 f"The secrets {', '.join(lost)} of sandbox {record.id} were lost when the server "
                 "ended; give them again, or take them away, with PATCH."
             )
-        return replace(spec, env={**self._secrets[record.id], **spec.env})
+        variables, files = apart(self._secrets[record.id])
+        return replace(spec, env={**variables, **spec.env}, files={**files, **spec.files})
 
     def redacted(self, record: SandboxRecord, output: bytes) -> bytes:
         """Output without any secret in it, for what is stored. Nothing where one was lost."""
@@ -65,12 +67,29 @@ class Vault:
         here = self._secrets.get(record.id, {})
         return [name for name in record.secrets if name not in here]
 
-    def _hide(self, sandbox_id: str, secrets: Iterable[str]) -> None:
+    def _hide(self, sandbox_id: str, secrets: Iterable[str | bytes]) -> None:
         hidden = self._hidden.setdefault(sandbox_id, set())
         for secret in secrets:
-            raw = secret.encode("utf-8", "surrogateescape")
+            raw = secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogateescape")
             if len(raw) >= SHORTEST and len(hidden) < _MOST:
                 hidden.add(raw)
+
+
+def apart(secrets: Mapping[str, str]) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Those that are variables, and those that are files, by their paths."""
+    if not secrets:
+        return {}, {}
+    variables = {name: value for name, value in secrets.items() if not name.startswith("/")}
+    files = {
+        name: value.encode("utf-8", "surrogatepass")
+        for name, value in secrets.items()
+        if name.startswith("/")
+    }
+    return variables, files
+
+
+def _values(spec: ProcessSpec) -> Iterable[str | bytes]:
+    return (spec.files[name] if name[0] == "/" else spec.env[name] for name in spec.secrets)
 
 
 def _without_ends(output: bytes, secret: bytes) -> bytes:

@@ -27,6 +27,7 @@ from atoll.jail.host.trees import erase, sizes
 
 LAYERS_MAX = 100
 _SKELETON = {"workspace": 0o755, "home": 0o755, "home/user": 0o755, "tmp": 0o1777, "run": 0o755,
+             "run/secrets": 0o755,
              "var": 0o755, "var/tmp": 0o1777}  # fmt: skip
 
 

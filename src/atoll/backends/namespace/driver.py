@@ -44,6 +44,7 @@ CAPABILITIES = frozenset(
         "stdin",
         "persistent",
         "read_only_root",
+        "secret_files",
         "ports",
     }
 )

@@ -100,7 +100,7 @@ class Program(RequestModel):
     secrets: Secrets = Field(
         default_factory=dict[str, str],
         repr=False,
-        description="Variables whose values are kept out of everything that is written down.",
+        description="Variables, or files of `/run/secrets`, that are written down nowhere.",
     )
     cwd: GuestPath = WORKSPACE
     files: FilesIn = Field(

@@ -32,7 +32,7 @@ class CreateSandboxRequest(Placement):
     secrets: Secrets = Field(
         default_factory=dict[str, str],
         repr=False,
-        description="Variables of every program in it, kept in the server's memory only.",
+        description="Variables, or files of `/run/secrets`, for every program; in memory only.",
     )
     labels: Labels = Field(default_factory=dict[str, str])
     idle_timeout_s: Lease | None = Field(

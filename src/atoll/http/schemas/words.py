@@ -52,6 +52,14 @@ def _env_name(value: str) -> str:
     return value
 
 
+def _secret_name(value: str) -> str:
+    if value.startswith("/"):
+        if not re.fullmatch(r"/run/secrets/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", value):
+            raise ValueError("must be a variable, or /run/secrets/ and one plain name")
+        return value
+    return _env_name(value)
+
+
 Plain = Annotated[str, AfterValidator(no_nul)]
 Word = Annotated[Plain, StringConstraints(min_length=1, max_length=256)]
 Argument = Annotated[str, AfterValidator(_argument)]
@@ -63,7 +71,8 @@ SandboxName = Annotated[
 ]
 EnvName = Annotated[str, AfterValidator(_env_name), StringConstraints(max_length=256)]
 Env = Annotated[dict[EnvName, Argument], Field(max_length=1024)]
-Secrets = Annotated[dict[EnvName, Argument], Field(max_length=256)]
+SecretName = Annotated[str, AfterValidator(_secret_name), StringConstraints(max_length=256)]
+Secrets = Annotated[dict[SecretName, Argument], Field(max_length=256)]
 LabelKey = Annotated[Plain, StringConstraints(min_length=1, max_length=128, pattern=r"^[^=,\s]+$")]
 LabelValue = Annotated[Plain, StringConstraints(max_length=256)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]

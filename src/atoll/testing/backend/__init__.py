@@ -14,6 +14,7 @@ from atoll.testing.backend.output import OutputCases
 from atoll.testing.backend.paths import NameCases, TreeCases
 from atoll.testing.backend.powers import PauseCases, SnapshotCases, WatchCases
 from atoll.testing.backend.roots import RootCases
+from atoll.testing.backend.secret_files import SecretFileCases
 from atoll.testing.backend.starting import EnvironmentCases, SpecFilesCases, StartCases
 from atoll.testing.backend.stdin import StdinCases
 from atoll.testing.backend.terminal import TerminalCases
@@ -42,6 +43,7 @@ class BackendContract(
     SnapshotCases,
     PauseCases,
     RootCases,
+    SecretFileCases,
     WatchCases,
     DialCases,
 ):

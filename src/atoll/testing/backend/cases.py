@@ -20,6 +20,7 @@ CAPABILITIES = {
     "snapshots": "`core.ports.Snapshots`",
     "watch": "`core.ports.Watches`",
     "read_only_root": "`SandboxSpec.read_only_root`",
+    "secret_files": "what is in `/run/secrets` is on no disk, and gone when the sandbox is closed",
     "ports": "`core.ports.Dials`",
 }
 """The words of `BackendReport.capabilities` that cases ask for.
