@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
@@ -279,6 +280,46 @@ async def test_a_bare_connection(box: AsyncSandbox) -> None:
                 while part := await line.receive():
                     came += part
     assert came == data + b"bye"
+
+
+async def test_a_client_that_breaks_off_is_no_error(box: AsyncSandbox, patient: Server) -> None:
+    before = len(patient.printed.read_bytes())
+    with anyio.fail_after(LIMIT_S):
+        for url in (address(box, 8080), address(box, 8082).replace("/ports/", "/connect/")[:-1]):
+            line = await connect(url)
+            for _ in range(64):
+                await line.send(b"x" * 60_000)
+            line.transport.abort()
+            await line.wait_closed()
+        async with connect(address(box, 8080)) as line:
+            await line.send("still there")
+            assert await line.recv() == "still there"
+    assert patient.printed.read_bytes()[before:] == b""
+
+
+async def test_open_connections_end_when_the_server_does(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as running:
+        async with AsyncAtoll(running.url) as atoll:
+            box = await atoll.sandboxes.create(ports=[8080, 8082])
+            await box.files.write("server.py", PROGRAM)
+            process = await box.processes.start(["python3", "server.py"], timeout_s=600)
+            assert isinstance(await anext(process.output()), Output)
+            with anyio.fail_after(LIMIT_S):
+                one = await connect(address(box, 8080))
+                other = await connect(address(box, 8082).replace("/ports/", "/connect/")[:-1])
+                await other.send(b"x")
+                assert await other.recv() == b"x"
+                began = time.monotonic()
+                running.process.send_signal(signal.SIGINT)
+                for line in (one, other):
+                    with pytest.raises(ConnectionClosed) as closed:
+                        await line.recv()
+                    assert closed.value.rcvd is not None
+                    assert closed.value.rcvd.code == 1012
+                while running.process.poll() is None:
+                    await anyio.sleep(0.02)  # waits on purpose: another process ends
+        assert running.process.returncode == 0
+        assert time.monotonic() - began < LIMIT_S / 2
 
 
 async def test_the_command_forwards_a_port(patient: Server, box: AsyncSandbox) -> None:

@@ -1,11 +1,15 @@
 """The routes: HTTP and WebSockets at `…/ports/{port}/…`, bare bytes at `…/connect/{port}`."""
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import FastAPI, WebSocket
 from starlette.requests import Request
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from atoll.core.errors import AtollError
+from atoll.core.ports import Connection
 from atoll.http.errors import Refused, problem_of
 from atoll.http.front import caller, front
 from atoll.http.middleware.boundary import request_id
@@ -49,28 +53,40 @@ class Exchanges:
 
 async def relay(websocket: WebSocket) -> None:
     """A WebSocket to the program."""
-    here, who = front(websocket), caller(websocket)
     place = place_of(websocket.scope)
-    with here.streams.one():
-        async with here.services.ports.connection(who, place.sandbox, place.port) as line:
-            with here.streams.follower() as draining:
-                await Relay(websocket, line, place).run(here.settings.port_answer_s)
-            if draining.cancelled_caught:
-                await websocket.close(SERVICE_RESTART)
+    answer_s = front(websocket).settings.port_answer_s
+
+    async def carry(line: Connection) -> None:
+        await Relay(websocket, line, place).run(answer_s)
+
+    await _connected(websocket, place.sandbox, place.port, carry)
 
 
 async def tunnel(websocket: WebSocket) -> None:
     """Bytes to and from the program."""
-    here, who = front(websocket), caller(websocket)
     parameters = websocket.path_params
-    port = port_of(str(parameters["port"]))
+
+    async def carry(line: Connection) -> None:
+        await websocket.accept()
+        await Tunnel(websocket, line).run()
+
+    await _connected(websocket, str(parameters["sandbox"]), port_of(parameters["port"]), carry)
+
+
+async def _connected(
+    websocket: WebSocket, sandbox: str, port: int, carry: Callable[[Connection], Awaitable[None]]
+) -> None:
+    """Carry for as long as both sides and the server are there."""
+    here, who = front(websocket), caller(websocket)
     with here.streams.one():
-        async with here.services.ports.connection(who, str(parameters["sandbox"]), port) as line:
-            await websocket.accept()
-            with here.streams.follower() as draining:
-                await Tunnel(websocket, line).run()
-            if draining.cancelled_caught:
-                await websocket.close(SERVICE_RESTART)
+        async with here.services.ports.connection(who, sandbox, port) as line:
+            try:
+                with here.streams.follower() as draining:
+                    await carry(line)
+                if draining.cancelled_caught:
+                    await websocket.close(SERVICE_RESTART)
+            except WebSocketDisconnect:
+                return
 
 
 def add_to(app: FastAPI) -> None:
