@@ -1,10 +1,11 @@
 """The store keeps what is named, referred to or open, and collects the rest."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from atoll.core.errors import Busy, NotFound, QuotaExceeded
+from atoll.core.errors import BackendFault, Busy, NotFound, QuotaExceeded
 from atoll.core.images import pinned
 from atoll.images.layers import BadLayer
 from atoll.images.store import ImageStore, Room
@@ -36,6 +37,20 @@ def test_an_image_is_found_by_name_and_digest(store: ImageStore, tmp_path: Path)
     for wrong in ("b:1", pinned("a:1", "0" * 64), "../a", pinned("a", "../../etc/passwd")):
         with pytest.raises(NotFound), again.use(wrong):
             pass
+
+
+@pytest.mark.parametrize(
+    "damage", ['{"layers": ["../../etc"]}', '{"layers": ["a:upperdir=b"]}', "{}", "no", "[]"]
+)
+def test_a_damaged_record_is_refused(store: ImageStore, tmp_path: Path, damage: str) -> None:
+    image = stored(store, "a:1", [SHARED])
+    record = tmp_path / "images" / "images" / f"{image.digest}.json"
+    value = json.loads(record.read_bytes())
+    record.write_text(damage if damage[0] != "{" else json.dumps(value | json.loads(damage)))
+    if damage == "{}":
+        record.write_text(damage)
+    with pytest.raises(BackendFault, match="damaged"), store.use("a:1"):
+        pass
 
 
 def test_layers_are_shared(store: ImageStore) -> None:

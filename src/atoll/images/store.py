@@ -33,6 +33,7 @@ from atoll.jail.host.trees import erase, sizes
 
 _ID = 24
 _DIGEST = re.compile("[0-9a-f]{64}")
+_LAYER = re.compile(f"[0-9a-f]{{{_ID}}}")
 _TEXTS = ("env", "workdir", "user", "entrypoint", "command")
 
 
@@ -265,6 +266,8 @@ async def making(store: ImageStore) -> AsyncGenerator[Path, None]:
 
 
 def _image(value: dict[str, Any], created_at: float) -> Image:
+    if not all(_LAYER.fullmatch(each) for each in value["layers"]):
+        raise ValueError("a layer is no name of a directory of ours")
     return Image(
         digest=str(value["digest"]),
         source=str(value["source"]),

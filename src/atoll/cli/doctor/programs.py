@@ -64,6 +64,22 @@ _PROGRAMS = (
         "apt-get install qemu-system-x86",
     ),
     _Program(
+        "skopeo",
+        "skopeo",
+        ("--version",),
+        "images can be pulled from registries",
+        "no images from registries",
+        "apt-get install skopeo",
+    ),
+    _Program(
+        "mmdebstrap",
+        "mmdebstrap",
+        ("--version",),
+        "images can be built from Debian packages",
+        "no images from Debian packages",
+        "apt-get install mmdebstrap",
+    ),
+    _Program(
         "bwrap",
         "bubblewrap",
         ("--version",),
