@@ -42,6 +42,7 @@ from atoll.http.translate import bounds
 from atoll.images import languages as language_table
 from atoll.images import wasm as wasm_images
 from atoll.images.catalog import ImageCatalog
+from atoll.network.names import Upstream
 from atoll.network.uplinks import RootUplinks
 from atoll.service.audit import Audit
 from atoll.service.audit_check import Verdict, check_files, check_store
@@ -97,7 +98,8 @@ def _uplinks(settings: Settings) -> Uplinks | None:
     if set(settings.network_modes) <= {"none"}:
         return None
     owner = hashlib.sha256(os.fsencode(settings.data_dir.resolve())).hexdigest()
-    return RootUplinks(owner, settings.network_guarded)
+    upstream = Upstream([str(each) for each in settings.network_dns])
+    return RootUplinks(owner, settings.network_guarded, ask=upstream.ask)
 
 
 def wasm_backend(

@@ -11,7 +11,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_origin
 
@@ -140,6 +140,9 @@ class Settings(BaseModel):
     )
     network_guarded: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="Ranges of addresses that only their own listing in `allow` lets through."
+    )
+    network_dns: tuple[IPv4Address | IPv6Address, ...] = Field(
+        (), description="Name servers to ask for sandboxes; the host's own by default."
     )
 
     # Capacity

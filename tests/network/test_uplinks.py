@@ -26,7 +26,8 @@ from atoll.network.uplinks import RootUplinks
 
 async def main():
     uplinks = RootUplinks(sys.argv[1], directory=Path(sys.argv[2]))
-    async with uplinks.connect("box", os.pidfd_open(int(sys.argv[3])), NetworkPolicy("internet")):
+    box = os.pidfd_open(int(sys.argv[3]))
+    async with uplinks, uplinks.connect("box", box, NetworkPolicy("internet")):
         os.kill(os.getpid(), signal.SIGKILL)
 
 anyio.run(main)
@@ -71,33 +72,34 @@ async def links(box: int) -> str:
 
 
 async def test_an_uplink_comes_and_goes(box: int, pidfd: int, tmp_path: Path) -> None:
-    uplinks = RootUplinks(OWNER, directory=tmp_path / "places")
-    assert await uplinks.why_not() == ""
-    async with uplinks.connect("box", pidfd, ALL) as uplink:
-        found = await links(box)
-        assert all(address in found for address in uplink.addresses)
-        assert len(await leftovers(OWNER)) == 1
-        assert "atoll_7e57ed0" in await tables()
-    assert await leftovers(OWNER) == []
-    assert "eth0" not in await links(box)
-    mine = Places(tmp_path / "places", OWNER)
-    assert await to_thread.run_sync(mine.left_over) == []
-    await uplinks.aclose()
+    async with RootUplinks(OWNER, directory=tmp_path / "places") as uplinks:
+        assert await uplinks.why_not() == ""
+        async with uplinks.connect("box", pidfd, ALL) as uplink:
+            found = await links(box)
+            assert all(address in found for address in uplink.addresses)
+            assert len(await leftovers(OWNER)) == 1
+            assert "atoll_7e57ed0" in await tables()
+        assert await leftovers(OWNER) == []
+        assert "eth0" not in await links(box)
+        mine = Places(tmp_path / "places", OWNER)
+        assert await to_thread.run_sync(mine.left_over) == []
     assert "atoll_7e57ed0" not in await tables()
 
 
 async def test_two_have_different_places(pidfd: int, tmp_path: Path) -> None:
     """Also when they belong to two servers; the second pair has no room for its name."""
-    uplinks = RootUplinks(OWNER, directory=tmp_path / "places")
-    other = RootUplinks("0ther00" + "0" * 57, directory=tmp_path / "places")
-    async with uplinks.connect("one", pidfd, ALL):
+    places = tmp_path / "places"
+    other_owner = "0ther00" + "0" * 57
+    async with (
+        RootUplinks(OWNER, directory=places) as uplinks,
+        RootUplinks(other_owner, directory=places) as other,
+        uplinks.connect("one", pidfd, ALL),
+    ):
         with pytest.raises(BackendFault, match="ip"):
             async with other.connect("two", pidfd, ALL):
                 pass
-        assert await leftovers("0ther00") == []
+        assert await leftovers(other_owner) == []
         assert len(await leftovers(OWNER)) == 1
-    await uplinks.aclose()
-    await other.aclose()
 
 
 async def test_what_a_killed_server_left_is_removed(box: int, pidfd: int, tmp_path: Path) -> None:
@@ -105,12 +107,11 @@ async def test_what_a_killed_server_left_is_removed(box: int, pidfd: int, tmp_pa
     done = await to_thread.run_sync(lambda: subprocess.run(argv, check=False, timeout=60))
     assert done.returncode == -9
     assert len(await leftovers(OWNER)) == 1
-    uplinks = RootUplinks(OWNER, directory=tmp_path / "places")
-    assert await uplinks.why_not() == ""
-    assert await leftovers(OWNER) == []
-    async with uplinks.connect("box", pidfd, ALL):
-        assert len(await leftovers(OWNER)) == 1
-    await uplinks.aclose()
+    async with RootUplinks(OWNER, directory=tmp_path / "places") as uplinks:
+        assert await uplinks.why_not() == ""
+        assert await leftovers(OWNER) == []
+        async with uplinks.connect("box", pidfd, ALL):
+            assert len(await leftovers(OWNER)) == 1
     assert await leftovers(OWNER) == []
 
 
@@ -118,19 +119,18 @@ async def test_an_ended_process_gets_none(tmp_path: Path) -> None:
     process = subprocess.Popen(["true"])
     fd = os.pidfd_open(process.pid)
     await to_thread.run_sync(process.wait)
-    uplinks = RootUplinks(OWNER, directory=tmp_path / "places")
-    with pytest.raises(BackendFault):
-        async with uplinks.connect("box", fd, ALL):
-            pass
+    async with RootUplinks(OWNER, directory=tmp_path / "places") as uplinks:
+        with pytest.raises(BackendFault):
+            async with uplinks.connect("box", fd, ALL):
+                pass
+        assert await leftovers(OWNER) == []
     os.close(fd)
-    assert await leftovers(OWNER) == []
-    await uplinks.aclose()
 
 
 async def test_a_bad_policy_makes_nothing(pidfd: int, tmp_path: Path) -> None:
-    uplinks = RootUplinks(OWNER, directory=tmp_path / "places")
-    with pytest.raises(InvalidRequest):
-        async with uplinks.connect("box", pidfd, NetworkPolicy("allow", ("no such",))):
-            pass
+    async with RootUplinks(OWNER, directory=tmp_path / "places") as uplinks:
+        with pytest.raises(InvalidRequest):
+            async with uplinks.connect("box", pidfd, NetworkPolicy("allow", ("no such",))):
+                pass
     mine = Places(tmp_path / "places", OWNER)
     assert await to_thread.run_sync(mine.left_over) == []

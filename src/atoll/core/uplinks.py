@@ -21,7 +21,11 @@ class Uplink(Protocol):
 
 
 class Uplinks(Protocol):
-    """Makes uplinks on this host. Close it when all of them are gone."""
+    """Makes uplinks on this host. Enter it before use; its end removes what they had in common."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
 
     async def why_not(self) -> str:
         """Why no sandbox can have a network here, as a sentence; empty when it can."""
@@ -34,10 +38,6 @@ class Uplinks(Protocol):
 
         Rules stand before the link is up. `BackendFault` when it cannot be made.
         """
-        ...
-
-    async def aclose(self) -> None:
-        """Remove what all of them had in common. Idempotent."""
         ...
 
 

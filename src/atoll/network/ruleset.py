@@ -7,7 +7,7 @@ fail at once instead of waiting; what comes in is dropped.
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 
-from atoll.core.network import Entry, Network, Rules
+from atoll.core.network import Address, Entry, Network, Rules
 from atoll.jail.rootfs import RESOLVER
 from atoll.network.places import POOL4, POOL6, Place, prefix
 
@@ -107,25 +107,43 @@ def unhost(owner: str) -> str:
     return f"table inet {table(owner)} {{ }}\ndelete table inet {table(owner)}\n"
 
 
-def joined(place: Place, rules: Rules, resolver: tuple[int, int] | None) -> str:
-    """A sandbox's rules on the host's side; `resolver` are the UDP and TCP ports of its own."""
+def joined(place: Place, rules: Rules) -> str:
+    """A sandbox's rules on the host's side."""
     name, own = table(place.owner), place.number
     add = f"add chain inet {name}"
     lines = [f"{add} on{own}", f"{add} in{own}", f"{add} ns{own}"]
     lines += [f"add set inet {name} {each}_{own} {{ {of} }}" for each, of in _PINS.items()]
     lines += _filled(place, rules)
-    if resolver is not None:
-        for protocol, port in zip(("udp", "tcp"), resolver, strict=True):
-            lines.append(
-                f"add rule inet {name} ns{own} ip daddr {RESOLVER} {protocol} dport 53 "
-                f"dnat ip to {place.gateway4}:{port}"
-            )
     link = f'"{place.link}"'
     lines += [
         f"add element inet {name} onward {{ {link} : jump on{own} }}",
         f"add element inet {name} local {{ {link} : jump in{own} }}",
         f"add element inet {name} names {{ {link} : jump ns{own} }}",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def asked(place: Place, ports: tuple[int, int]) -> str:
+    """Questions of a sandbox go to these ports, UDP and TCP, of its own."""
+    rule = f"add rule inet {table(place.owner)} ns{place.number} ip daddr {RESOLVER}"
+    return "\n".join(
+        f"{rule} {protocol} dport 53 dnat ip to {place.gateway4}:{port}"
+        for protocol, port in zip(("udp", "tcp"), ports, strict=True)
+    )
+
+
+def pinned(place: Place | None, addresses: Sequence[Address], ports: frozenset[int | None]) -> str:
+    """Let these through, on the host's side of a place or within the sandbox; for an hour anew."""
+    name, suffix = "atoll", ""
+    if place is not None:
+        name, suffix = table(place.owner), f"_{place.number}"
+    lines: list[str] = []
+    for address in addresses:
+        for port in ports:
+            kind = f"{'pins' if port is None else 'ports'}{address.version}{suffix}"
+            element = f"{address}" if port is None else f"{address} . {port}"
+            at = f"element inet {name} {kind} {{ {element} }}"
+            lines += [f"add {at}", f"delete {at}", f"add {at}"]
     return "\n".join(lines) + "\n"
 
 

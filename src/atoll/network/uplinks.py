@@ -4,16 +4,20 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 import anyio
 import structlog
 from anyio import to_thread
+from anyio.abc import TaskGroup
 
 from atoll.core.errors import AtollError, BackendFault
 from atoll.core.model import NetworkPolicy
-from atoll.core.network import Network, Rules, rules
+from atoll.core.network import Address, Network, Rules, rules
 from atoll.network import commands, ruleset
+from atoll.network.names import Ask, Names, Upstream
 from atoll.network.places import Place, Places
+from atoll.network.resolver import listening
 
 DIRECTORY = Path("/run/atoll/network")
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
@@ -24,20 +28,36 @@ _log = structlog.stdlib.get_logger(__name__)
 class RootUplinks:
     """Uplinks of one server, `owner` by name (hex), which no other server of this host has.
 
-    `guarded` are ranges that the operator guards besides the usual ones.
+    `guarded` are ranges that the operator guards besides the usual ones; `ask` asks for names.
+    Enter it before use.
     """
 
     def __init__(
-        self, owner: str, guarded: Sequence[Network] = (), directory: Path = DIRECTORY
+        self,
+        owner: str,
+        guarded: Sequence[Network] = (),
+        directory: Path = DIRECTORY,
+        ask: Ask | None = None,
     ) -> None:
         self._owner = owner
         self._guarded: tuple[Network, ...] = tuple(guarded)
+        self._ask = ask or Upstream().ask
         self._places = Places(directory, owner)
         self._ready = False
         self._lock = anyio.Lock()
         self._held: set[int] = set()
+        self._tasks: TaskGroup | None = None
 
-    async def aclose(self) -> None:
+    async def __aenter__(self) -> Self:
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+            await self._tasks.__aexit__(None, None, None)
+            self._tasks = None
         if self._ready:
             with anyio.CancelScope(shield=True), suppress(BackendFault):
                 await commands.nft(ruleset.unhost(self._owner))
@@ -60,22 +80,22 @@ class RootUplinks:
     async def connect(
         self, sandbox_id: str, pidfd: int, policy: NetworkPolicy
     ) -> AsyncGenerator["RootUplink", None]:
+        if self._tasks is None:
+            raise BackendFault("The server is ending.", sandbox_id=sandbox_id)
         wanted = rules(policy, self._guarded)
         await self._prepare()
         place = await to_thread.run_sync(self._places.take)
         self._held.add(place.number)
-        within = home = -1
+        within = -1
         try:
-            within = await to_thread.run_sync(commands.namespace_of, pidfd)
-            home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            await self._join(place, wanted, within, home)
-            yield RootUplink(place, within, self._guarded)
-        except ProcessLookupError:
-            raise BackendFault("The sandbox has ended.", sandbox_id=sandbox_id) from None
+            within = await self._join(place, wanted, pidfd)
+            uplink = RootUplink(place, within, wanted, self._ask)
+            async with listening(self._tasks, place.gateway4, uplink.names.answer) as ports:
+                await commands.nft(ruleset.asked(place, ports))
+                yield uplink
         finally:
-            for fd in (within, home):
-                if fd >= 0:
-                    os.close(fd)
+            if within >= 0:
+                os.close(within)
             with anyio.CancelScope(shield=True):
                 await self._leave(place)
 
@@ -94,10 +114,25 @@ class RootUplinks:
                     await to_thread.run_sync(self._places.give_back, place)
             self._ready = True
 
-    async def _join(self, place: Place, wanted: Rules, within: int, home: int) -> None:
-        """Rules first, then the link; the sandbox's end is made where it belongs."""
+    async def _join(self, place: Place, wanted: Rules, pidfd: int) -> int:
+        """Rules first, then the link, whose end is made where it belongs; that namespace."""
+        try:
+            within = await to_thread.run_sync(commands.namespace_of, pidfd)
+        except ProcessLookupError:
+            raise BackendFault("The sandbox has ended before it had a network.") from None
+        home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            await self._wire(place, wanted, within, home)
+        except BaseException:
+            os.close(within)
+            raise
+        finally:
+            os.close(home)
+        return within
+
+    async def _wire(self, place: Place, wanted: Rules, within: int, home: int) -> None:
         await commands.nft(ruleset.guest(wanted), within=within)
-        await commands.nft(ruleset.joined(place, wanted, None))
+        await commands.nft(ruleset.joined(place, wanted))
         await commands.ip(
             [
                 f"link add eth0 type veth peer name {place.link} netns {{other}}",
@@ -140,10 +175,11 @@ class RootUplinks:
 class RootUplink:
     """Implements `core.uplinks.Uplink`."""
 
-    def __init__(self, place: Place, within: int, guarded: tuple[Network, ...]) -> None:
+    def __init__(self, place: Place, within: int, wanted: Rules, ask: Ask) -> None:
+        self.names = Names(wanted, ask, self._pin)
         self._place = place
         self._within = within
-        self._guarded = guarded
+        self._changing = anyio.Lock()
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -151,10 +187,20 @@ class RootUplink:
 
     async def change(self, policy: NetworkPolicy) -> None:
         """The host's side first: what both must let through is what the stricter of them does."""
-        wanted = rules(policy, self._guarded)
+        wanted = rules(policy, self.names.rules.guarded)
         with anyio.CancelScope(shield=True):
-            await commands.nft(ruleset.changed(self._place, wanted))
-            await commands.nft(ruleset.guest(wanted), within=self._within)
+            async with self._changing:
+                self.names.rules = wanted
+                await commands.nft(ruleset.changed(self._place, wanted))
+                await commands.nft(ruleset.guest(wanted), within=self._within)
+
+    async def _pin(self, addresses: Sequence[Address], ports: frozenset[int | None]) -> None:
+        asked = self.names.rules
+        with anyio.CancelScope(shield=True):
+            async with self._changing:
+                if self.names.rules is asked:
+                    await commands.nft(ruleset.pinned(None, addresses, ports), within=self._within)
+                    await commands.nft(ruleset.pinned(self._place, addresses, ports))
 
 
 def _forward() -> None:

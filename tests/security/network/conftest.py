@@ -9,6 +9,7 @@ import pytest
 from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
 from atoll.backends.namespace.sandbox import NamespaceSandbox
 from atoll.core.model import NetworkPolicy
+from atoll.network.names import Upstream
 from atoll.network.uplinks import RootUplinks
 from atoll.testing.backend.running import fresh
 from tests.security.network import outside
@@ -27,7 +28,8 @@ async def networked(
     world: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[NamespaceBackend, None]:
     place = Path(tmp_path_factory.mktemp("networked"))
-    uplinks = RootUplinks(OWNER)
+    upstream = Upstream([f"10.99.0.2#{outside.NAMES_PORT}"])
+    uplinks = RootUplinks(OWNER, ask=upstream.ask)
     async with NamespaceBackend(NamespaceConfig(place, uplinks=uplinks)) as backend:
         yield backend
 

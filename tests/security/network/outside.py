@@ -5,6 +5,7 @@ kind, of private networks, and the clouds' metadata; nothing goes any further.
 """
 
 import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import Generator
@@ -15,6 +16,15 @@ OPEN6, OTHER6 = "2606:2800:21f::14", "2606:2800:21f::15"
 PRIVATE4, PRIVATE6 = "10.99.7.7", "fd99::7"
 METADATA = "169.254.169.254"
 PORT, SECOND = 8080, 8081
+NAMES_PORT = 5300
+# What the name server outside says, to whoever asks for what.
+ZONE = {
+    "good.example.net": OPEN4,
+    "www.good.example.net": OPEN4,
+    "other.example.net": OTHER4,
+    "rebound.example.net": METADATA,
+    "inner.example.net": PRIVATE4,
+}
 _LINK, _PEER = "atollout0", "atollout1"
 _HOSTS4 = (OPEN4, OTHER4, PRIVATE4, METADATA)
 _HOSTS6 = (OPEN6, OTHER6, PRIVATE6)
@@ -46,6 +56,27 @@ while True:
 """
 
 
+_NAME_SERVER = """
+import json, socket, sys
+import dns.message, dns.rrset
+zone = json.loads(sys.argv[2])
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("10.99.0.2", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    wire, peer = sock.recvfrom(4096)
+    asked = dns.message.from_wire(wire)
+    one = asked.question[0]
+    said = dns.message.make_response(asked)
+    address = zone.get(one.name.to_text(omit_final_dot=True))
+    if address is None:
+        said.set_rcode(3)
+    elif one.rdtype == 1:
+        said.answer.append(dns.rrset.from_text(one.name, 60, "IN", "A", address))
+    sock.sendto(said.to_wire(), peer)
+"""
+
+
 @contextlib.contextmanager
 def hosts() -> Generator[None]:
     """The hosts outside, for the length of the block."""
@@ -56,7 +87,8 @@ def hosts() -> Generator[None]:
     with subprocess.Popen(argv, stdin=subprocess.PIPE) as holder:
         try:
             _wire(holder.pid)
-            with _serving(holder.pid):
+            answering = _serving(holder.pid, _NAME_SERVER, str(NAMES_PORT), json.dumps(ZONE))
+            with _serving(holder.pid, _SERVER, str(PORT), str(SECOND)), answering:
                 yield
         finally:
             holder.kill()
@@ -85,9 +117,9 @@ def _wire(pid: int) -> None:
 
 
 @contextlib.contextmanager
-def _serving(pid: int) -> Generator[None]:
-    argv = ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", _SERVER]
-    with subprocess.Popen([*argv, str(PORT), str(SECOND)], stdout=subprocess.PIPE) as server:
+def _serving(pid: int, *program: str) -> Generator[None]:
+    argv = ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", *program]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout is not None
             assert server.stdout.readline() == b"ready\n"

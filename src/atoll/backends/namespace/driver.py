@@ -99,6 +99,8 @@ class NamespaceBackend:
         except OSError as error:
             raise Unavailable(f"{self._root} cannot be used: {error.strerror}.") from error
         await self._zygotes.__aenter__()
+        if self._config.uplinks is not None:
+            await self._config.uplinks.__aenter__()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(watch_disks, self._used, self._kept.values)
@@ -111,10 +113,10 @@ class NamespaceBackend:
             self._tasks.cancel_scope.cancel()
             await self._tasks.__aexit__(None, None, None)
             self._tasks = None
+            if self._config.uplinks is not None:
+                await self._config.uplinks.__aexit__(None, None, None)
             await self._zygotes.__aexit__(None, None, None)
         with anyio.CancelScope(shield=True):
-            if self._config.uplinks is not None:
-                await self._config.uplinks.aclose()
             await to_thread.run_sync(cgroups.retire, self._hierarchy)
 
     def _used(self, layer: str) -> tuple[int, int]:

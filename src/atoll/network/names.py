@@ -1,0 +1,171 @@
+"""Answers about names: what a guest may ask, what it is told, and what it may then reach.
+
+Nothing of a guest's message goes on: a new question for the addresses of an allowed name is asked,
+and of its answer only addresses that the policy can let through come back, under the name itself.
+So there is no way out through labels of other names, other types of records or additional data, and
+no name leads to a guarded address.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from time import monotonic
+from typing import cast
+
+import anyio
+import dns.asyncquery
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.opcode
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+from dns.rdata import Rdata
+from dns.rdtypes.ANY.CNAME import CNAME
+
+from atoll.core.network import Address, Rules
+
+Ask = Callable[[dns.message.Message], Awaitable[dns.message.Message]]
+Pin = Callable[[Sequence[Address], frozenset[int | None]], Awaitable[None]]
+
+_CONFIG = "/etc/resolv.conf"
+TTL_MAX_S = 300
+ADDRESSES_MAX = 32
+ASKED_S = 2.0
+_TRIES = 2
+_CHAIN_MAX = 8
+_RATE = 50.0  # questions a second, and as many at once after a pause
+_TYPES = (dns.rdatatype.A, dns.rdatatype.AAAA)
+
+
+class Upstream:
+    """Asks the host's own name servers, or those that the operator names, one after the other."""
+
+    def __init__(self, servers: Sequence[str] = ()) -> None:
+        self._servers = tuple(servers)
+
+    async def ask(self, question: dns.message.Message) -> dns.message.Message:
+        """The first answer. `dns.exception.DNSException`, `OSError` when there is none."""
+        if not self._servers:
+            text = await anyio.Path(_CONFIG).read_text()
+            words = [line.split() for line in text.splitlines()]
+            self._servers = tuple(w[1] for w in words if w[:1] == ["nameserver"] and len(w) > 1)
+        last: Exception = OSError("the host has no name server")
+        for _ in range(_TRIES):
+            for server in self._servers:
+                where, _, port = server.partition("#")
+                try:
+                    answer, _ = await dns.asyncquery.udp_with_fallback(
+                        question, where, timeout=ASKED_S, port=int(port or 53)
+                    )
+                except (dns.exception.DNSException, OSError) as error:
+                    last = error
+                else:
+                    return answer
+        raise last
+
+
+@dataclass(slots=True)
+class Pace:
+    """A bucket of questions, so that a guest cannot make the host ask without end."""
+
+    left: float = _RATE
+    at: float = 0.0
+
+    def take(self) -> bool:
+        """Whether there is one left."""
+        now = monotonic()
+        self.left = min(_RATE, self.left + (now - self.at) * _RATE)
+        self.at = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
+class Names:
+    """One sandbox's names. `rules` may be replaced; `pin` lets through what was answered."""
+
+    def __init__(self, rules: Rules, ask: Ask, pin: Pin) -> None:
+        self.rules = rules
+        self.refused = 0
+        self._ask = ask
+        self._pin = pin
+        self._pace = Pace()
+
+    async def answer(self, wire: bytes) -> bytes | None:
+        """The answer to one message; None for what deserves none."""
+        try:
+            asked = dns.message.from_wire(wire, ignore_trailing=False)
+        except (dns.exception.DNSException, ValueError):
+            return None
+        if asked.flags & dns.flags.QR or len(asked.question) != 1:
+            return None
+        said = dns.message.make_response(asked, recursion_available=True)
+        said.set_rcode(await self._judge(asked, said))
+        return said.to_wire(max_size=65_535)
+
+    async def _judge(
+        self, asked: dns.message.Message, said: dns.message.Message
+    ) -> dns.rcode.Rcode:
+        question = asked.question[0]
+        name = question.name
+        if asked.opcode() != dns.opcode.QUERY or question.rdclass != dns.rdataclass.IN:
+            return dns.rcode.NOTIMP
+        if not self.rules.resolves(name.to_text(omit_final_dot=True)):
+            self.refused += 1
+            return dns.rcode.NXDOMAIN
+        if question.rdtype not in _TYPES:
+            return dns.rcode.NOERROR  # there is such a name, and nothing of that type to be told
+        if not self._pace.take():
+            return dns.rcode.REFUSED
+        try:
+            found = await self._ask(dns.message.make_query(name.to_text().lower(), question.rdtype))
+        except (dns.exception.DNSException, OSError):
+            return dns.rcode.SERVFAIL
+        if found.rcode() != dns.rcode.NOERROR:
+            known = found.rcode() == dns.rcode.NXDOMAIN
+            return dns.rcode.NXDOMAIN if known else dns.rcode.SERVFAIL
+        addresses, ttl = _addresses(found, name, question.rdtype)
+        addresses = self._passing(addresses)
+        if addresses:
+            await self._admit(name, addresses)
+            texts = [str(each) for each in addresses]
+            said.answer.append(dns.rrset.from_text_list(name, ttl, "IN", question.rdtype, texts))
+        return dns.rcode.NOERROR
+
+    def _passing(self, addresses: list[Address]) -> list[Address]:
+        """Those that pinning could let through: neither denied nor guarded."""
+        ports = {entry.port for entry in (*self.rules.deny, *self.rules.allow)} | {None, 443}
+        return [
+            each
+            for each in addresses
+            if any(self.rules.passes(each, port, [(each, None)]) for port in ports)
+        ]
+
+    async def _admit(self, name: dns.name.Name, addresses: Sequence[Address]) -> None:
+        ports = self.rules.ports(name.to_text(omit_final_dot=True))
+        if ports:
+            await self._pin(addresses, ports)
+
+
+def _addresses(
+    answer: dns.message.Message, name: dns.name.Name, kind: dns.rdatatype.RdataType
+) -> tuple[list[Address], int]:
+    """What a name's chain of aliases ends in, and how long that holds."""
+    ttl = TTL_MAX_S
+    for _ in range(_CHAIN_MAX):
+        found = answer.get_rrset(answer.answer, name, dns.rdataclass.IN, kind)
+        if found is not None:
+            items = cast("Iterable[Rdata]", found)
+            texts = [item.to_text() for item in items][:ADDRESSES_MAX]
+            return [ip_address(text) for text in texts], max(0, min(ttl, found.ttl))
+        alias = answer.get_rrset(answer.answer, name, dns.rdataclass.IN, dns.rdatatype.CNAME)
+        if alias is None:
+            break
+        ttl = min(ttl, alias.ttl)
+        name = cast("CNAME", cast("Sequence[Rdata]", alias)[0]).target
+    return [], 0
