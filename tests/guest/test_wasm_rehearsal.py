@@ -13,7 +13,7 @@ from atoll.guest.wasm.report import Report
 def forgotten() -> Iterator[None]:
     """Engines that live until the interpreter ends complain about it."""
     yield
-    for each in (engine.trifle, engine.linker, engine._engine):
+    for each in (engine.trifle, engine.trusted, engine.linker, engine._engine):
         each.cache_clear()
 
 

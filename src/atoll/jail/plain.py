@@ -25,10 +25,7 @@ from atoll.jail import syscalls as sys_
 from atoll.jail.launch import CONTROL, die_with_parent
 from atoll.wire import message, paths
 
-RUNNERS = (
-    ("/opt/atoll/bin/atoll-wasm",),
-    ("python3", "-c", "import atoll_wasm; atoll_wasm.main()"),
-)
+RUNNERS = ("/opt/atoll/bin/atoll-wasm", "atoll-wasm")
 """How the commands of the wasm backend begin. Others are refused: nothing native runs here."""
 _BUNDLE = 3
 _MARGIN_BYTES = 128 * 1024 * 1024  # stacks, and the interpreter itself
@@ -168,7 +165,6 @@ def _enter(home: Beneath, order: Request, blob: bytes, report: int) -> NoReturn:
 
 
 def _words(argv: list[str]) -> list[str]:
-    for runner in RUNNERS:
-        if tuple(argv[: len(runner)]) == runner:
-            return argv[len(runner) :]
+    if argv[0] in RUNNERS:
+        return argv[1:]
     raise FileNotFoundError(2, "only WebAssembly runs here", argv[0])

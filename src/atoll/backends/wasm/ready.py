@@ -10,7 +10,7 @@ from atoll.core.errors import AtollError, BackendFault, InvalidRequest, QuotaExc
 from atoll.core.model import MIB, Channel, ProcessSpec
 from atoll.core.ports import Process, Rearmable, Sandbox
 
-ENTER = ("python3", "-c", "import atoll_wasm; atoll_wasm.main()")
+ENTER = ("atoll-wasm",)
 IDLE_S = 7 * 86_400.0
 _ANSWER_S = 20.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
