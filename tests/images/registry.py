@@ -50,8 +50,12 @@ def layout(
     config: Mapping[str, object] | None = None,
     *,
     diff_ids: Sequence[str] | None = None,
+    instead: tuple[str, str] = ("", ""),
 ) -> Path:
-    """An OCI layout of one image of those layers, the oldest first."""
+    """An OCI layout of one image of those layers, the oldest first.
+
+    `instead` is a part of the configuration's text, and what to write for it.
+    """
     blobs = place / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -68,7 +72,8 @@ def layout(
         "config": dict(config or {}),
         "rootfs": {"type": "layers", "diff_ids": list(diff_ids or plain)},
     }
-    described = blob(json.dumps(document).encode(), "config.v1+json")
+    text = json.dumps(document).replace(*instead) if instead[0] else json.dumps(document)
+    described = blob(text.encode(), "config.v1+json")
     packed = [blob(gzip.compress(layer, 1, mtime=0), "layer.v1.tar+gzip") for layer in layers]
     manifest = {
         "schemaVersion": 2,

@@ -40,6 +40,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, No
         push(layout(place / "lies", [BASE], diff_ids=lies), f"{address}/lies:1")
         push(layout(place / "bad", [tar(("../out", b"x"))]), f"{address}/bad:1")
         push(layout(place / "big", [tar(("big", bytes(4 << 20)))]), f"{address}/big:1")
+        for name, about, instead in (
+            ("half", {"User": "\ud800"}, ("", "")),
+            ("long", {"Cmd": ["x" * (200 << 10)]}, ("", "")),
+            (
+                "deep",
+                {"Labels": {"a": "@"}},
+                ('"Labels"', '"Other": ' + "[" * 3000 + "]" * 3000 + ', "Labels"'),
+            ),
+        ):
+            push(layout(place / name, [BASE], about, instead=instead), f"{address}/{name}:1")
         yield address
 
 
@@ -122,8 +132,12 @@ async def test_a_blob_that_was_changed_meanwhile_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("lies", "digest"), ("bad", r"'\.\.'"), ("big", "image_bytes")]
-)
+    ("name", "why"),
+    [
+        ("lies", "digest"), ("bad", r"'\.\.'"), ("big", "image_bytes"), ("half", "surrogates"),
+        ("long", "of itself"), ("deep", "RecursionError"),
+    ],
+)  # fmt: skip
 async def test_images_that_are_refused(
     address: str, table: ImageTable, tmp_path: Path, name: str, why: str
 ) -> None:

@@ -159,7 +159,7 @@ def unpack(root: int, request: Request, duplex: stream.Duplex) -> Request:
                     raise BadArchive(f"more than {ENTRIES_MAX} entries")
                 _unpack_one(root, base, member, source)
                 archive.members.clear()  # type: ignore[attr-defined]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, paths.BadPath):
             raise
         raise BadArchive(f"not a tar archive: {error}") from error
@@ -256,8 +256,8 @@ def _unpack_file(
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=directory)
     try:
-        if member.issparse():
-            raise BadArchive(f"entry {member.name!r} is sparse")
+        if member.issparse() or member.size < 0:
+            raise BadArchive(f"entry {member.name!r} is sparse, or of a size below zero")
         source.seek(member.offset_data)
         left = member.size
         while left:

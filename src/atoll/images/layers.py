@@ -43,6 +43,8 @@ class Budget:
 
     def spend(self, size: int) -> None:
         """Take bytes off, or raise `BadLayer`."""
+        if size < 0:
+            raise BadLayer(f"a size of {size} bytes")
         self.bytes -= size
         self.spent += size
         if self.bytes < 0:
@@ -82,7 +84,10 @@ def unpack(blocks: Iterator[bytes], directory: str, budget: Budget) -> None:
             raise BadLayer("there is more after its end than image_bytes allows")
     except paths.BadPath as error:
         raise BadLayer(str(error)) from error
-    except (tarfile.TarError, EOFError, OverflowError) as error:
+    except BadLayer:
+        raise
+    except (tarfile.TarError, EOFError, OverflowError, ValueError, RecursionError) as error:
+        # `tarfile` reads a header that follows a header by recursion, and numbers with `int`.
         raise BadLayer(f"not a tar archive: {error}") from error
     finally:
         os.close(root)

@@ -30,9 +30,14 @@ COPY_S = 3600.0
 _LOOK_S = 0.2
 _JSON_MAX = 4 * 1024 * 1024
 _STEP = 1024 * 1024
+_ABOUT_MAX = 128 * 1024
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _POLICIES = ("/etc/containers/policy.json", "~/.config/containers/policy.json")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0]*")
+
+_NOT_ONE = (
+    KeyError, IndexError, TypeError, ValueError, AttributeError, OSError, RecursionError,
+)  # fmt: skip
 
 Told = Callable[[Progress], None]
 
@@ -151,7 +156,7 @@ def _parts(layout: Path, blobs: Path) -> _Parts:
         kinds = [str(each.get("mediaType", "")) for each in manifest["layers"]]
         about = _about(config.get("config") or {})
         system = config.get("os", "linux")
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
+    except _NOT_ONE as error:
         raise BadImage(f"The image is not one that can be read: {error!r}.") from error
     if system != "linux":
         raise BadImage(f"The image is for {str(system)[:40]!r}, not for linux.")
@@ -179,6 +184,9 @@ def _document(blobs: Path, digest: str) -> dict[str, Any]:
 
 def _about(config: dict[str, Any]) -> Mapping[str, Any]:
     """What the image says of itself, as far as it makes sense."""
+    said = json.dumps(config, ensure_ascii=False).encode()  # half a character is a ValueError
+    if len(said) > _ABOUT_MAX:
+        raise ValueError(f"it says more than {_ABOUT_MAX} bytes of itself")
     lines = [each for each in _texts(config.get("Env")) if _VARIABLE.fullmatch(each)]
     return {
         "env": dict(line.split("=", 1) for line in lines),

@@ -52,11 +52,11 @@ def unpack(tree: Tree, path: str, content: bytes) -> int:
             for info in archive:
                 tree.room(info.size if info.isreg() else 0)
                 piece = data[info.offset_data : info.offset_data + info.size]
-                if info.isreg() and len(piece) < info.size:
+                if info.isreg() and len(piece) != info.size:
                     raise InvalidRequest("The archive breaks off.", field="body")
                 _entry(tree, path.rstrip("/") or "/", info, piece)
                 made += 1
-    except (tarfile.TarError, zlib.error, UnicodeError) as error:
+    except (tarfile.TarError, zlib.error, ValueError, RecursionError) as error:
         raise InvalidRequest(f"This is not a tar archive: {error}", field="body") from error
     return made
 

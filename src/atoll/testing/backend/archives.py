@@ -183,3 +183,15 @@ class ArchiveCases(Cases):
         with anyio.fail_after(5), pytest.raises(RuntimeError, match="The sender is gone"):
             await box.files.unpack(place, broken())
         assert "half" not in await names(box.files, place)
+
+    @pytest.mark.parametrize("lie", ["of a size below zero", "of headers of headers"])
+    async def test_headers_that_lie(self, box: Sandbox, place: str, lie: str) -> None:
+        liar = tarfile.TarInfo("liar")
+        if lie == "of a size below zero":
+            liar.size, again = -512, 1
+        else:
+            liar.type, liar.size, again = tarfile.GNUTYPE_LONGNAME, 2, 3000
+        data = (liar.tobuf(tarfile.GNU_FORMAT) + b"a\0" + bytes(510)) * again
+        with pytest.raises(InvalidRequest):
+            await box.files.unpack(place, stream(data, pack([("last", FILE, 0o644, b"x")])))
+        assert await names(box.files, place) == []
