@@ -99,7 +99,10 @@ async def _copy(
             size = await to_thread.run_sync(_size, blobs, layout)
             told(Progress("fetching", size, origin))
             if size > budget.bytes:
-                raise QuotaExceeded(f"The image is larger than the {budget.bytes} bytes left.")
+                raise QuotaExceeded(
+                    f"The image is larger than the {budget.bytes} bytes left by image_bytes and "
+                    "images_bytes; `atoll images gc` removes what interrupted pulls have left."
+                )
 
 
 async def _unpack(
