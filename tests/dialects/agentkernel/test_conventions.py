@@ -1,5 +1,7 @@
 """The envelope, keys, errors, statuses, and what there is not."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,6 @@ async def test_what_is_not_there(spoken: Spoken) -> None:
         ("PUT", "/run"),
         ("GET", "/run/"),
         ("POST", "/sandboxes/box/nope"),
-        ("GET", "/openapi.json"),
     ):
         assert await spoken.ask(method, path, None, 404) == "Not found"
 
@@ -110,3 +111,14 @@ async def test_what_sandboxes_cannot_yet(spoken: Spoken) -> None:
         said = await spoken.post(f"/sandboxes/box/{word}", {}, 501)
         assert said == f"{what} is not supported by this server"
     assert "Importing" in await spoken.post("/sandboxes/import-config", {}, 501)
+
+
+@pytest.mark.parity("envelope")
+async def test_its_own_document(spoken: Spoken) -> None:
+    found = (await spoken.client.get("/openapi.json")).json()
+    assert found["paths"].keys() >= {"/run", "/sandboxes/{name}/exec/detach", "/snapshots"}
+    schemas = found["components"]["schemas"]
+    wanted = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(found)))
+    assert wanted <= schemas.keys()
+    assert "HTTPValidationError" not in wanted
+    assert schemas["RunIn"]["required"] == ["command"]

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from secrets import token_hex
 
 import anyio.to_thread
-from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -25,6 +24,7 @@ from atoll.dialects.agentkernel import (
     sandboxes,
     snapshots,
 )
+from atoll.dialects.agentkernel.document import Application
 from atoll.dialects.agentkernel.errors import (
     INTERNAL,
     AgentKernelError,
@@ -88,10 +88,10 @@ def application(here: State) -> ASGIApp:
             (b"x-content-type-options", b"nosniff"),
         ]
 
-    app = FastAPI(
+    app = Application(
         title="agentkernel API, spoken by Atoll",
+        version=here.version,
         redirect_slashes=False,
-        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         middleware=[

@@ -10,6 +10,7 @@ from atoll.core.errors import NotFound
 from atoll.core.model import Channel
 from atoll.core.records import ProcessRecord
 from atoll.dialects.agentkernel import boxes
+from atoll.dialects.agentkernel.document import takes
 from atoll.dialects.agentkernel.programs import failure, printed, program
 from atoll.dialects.agentkernel.schemas import ExecIn, read
 from atoll.dialects.agentkernel.shapes import detached
@@ -24,7 +25,7 @@ LOG_BYTES = 16 * 1024 * 1024
 _DIGITS = 9
 
 
-@router.post(EXEC)
+@router.post(EXEC, openapi_extra=takes(ExecIn))
 async def execute(request: Request, name: str) -> Response:
     """Run a command and answer when it has ended."""
     here, who = state(request), caller(request)
@@ -39,7 +40,7 @@ async def execute(request: Request, name: str) -> Response:
     return reply({"output": output})
 
 
-@router.post(f"{EXEC}/detach")
+@router.post(f"{EXEC}/detach", openapi_extra=takes(ExecIn))
 async def detach(request: Request, name: str) -> Response:
     """Start a command and leave it to itself."""
     here, who = state(request), caller(request)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from atoll.core.errors import InvalidRequest, NotFound, TooLarge
 from atoll.dialects.agentkernel import boxes
+from atoll.dialects.agentkernel.document import takes
 from atoll.dialects.agentkernel.errors import BadRequest
 from atoll.dialects.agentkernel.schemas import WriteIn, WriteManyIn, read
 from atoll.dialects.agentkernel.state import State, caller, reply, state
@@ -36,7 +37,7 @@ async def read_file(request: Request, name: str, path: str) -> Response:
     return reply({"content": content, "encoding": encoding, "size": len(data)})
 
 
-@router.put(ONE)
+@router.put(ONE, openapi_extra=takes(WriteIn))
 async def write_file(request: Request, name: str, path: str) -> Response:
     """Create or replace a file; its parents are made."""
     here, who = state(request), caller(request)
@@ -61,7 +62,7 @@ async def delete_file(request: Request, name: str, path: str) -> Response:
     return reply(f"Deleted {printable(where)}")
 
 
-@router.post(ALL)
+@router.post(ALL, openapi_extra=takes(WriteManyIn))
 async def write_files(request: Request, name: str) -> Response:
     """Write several texts; all paths are checked before anything is written."""
     here, who = state(request), caller(request)

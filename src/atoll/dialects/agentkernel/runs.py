@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from atoll.core.errors import AtollError
 from atoll.core.model import Channel
+from atoll.dialects.agentkernel.document import takes
 from atoll.dialects.agentkernel.errors import BadRequest, text_of
 from atoll.dialects.agentkernel.programs import execution, exit_code, failure, printed
 from atoll.dialects.agentkernel.schemas import BatchIn, RunIn, read
@@ -26,7 +27,7 @@ TAIL_BYTES = 64 * 1024
 _AS_PRINTED = {"PYTHONUNBUFFERED": "1"}
 
 
-@router.post("/run")
+@router.post("/run", openapi_extra=takes(RunIn))
 async def run(request: Request) -> Response:
     """Run a command in a fresh sandbox."""
     here = state(request)
@@ -41,7 +42,7 @@ async def run(request: Request) -> Response:
     return reply({"output": output})
 
 
-@router.post("/batch/run")
+@router.post("/batch/run", openapi_extra=takes(BatchIn))
 async def batch(request: Request) -> Response:
     """Run many at once; results in order, and one that fails spoils no other."""
     here = state(request)
@@ -66,7 +67,7 @@ async def batch(request: Request) -> Response:
     return reply({"results": results})
 
 
-@router.post("/run/stream")
+@router.post("/run/stream", openapi_extra=takes(RunIn))
 async def run_stream(request: Request) -> Response:
     """Run a command in a fresh sandbox and tell what it prints while it runs."""
     here = state(request)

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from atoll.dialects.agentkernel import boxes
+from atoll.dialects.agentkernel.document import takes
 from atoll.dialects.agentkernel.errors import BadRequest
 from atoll.dialects.agentkernel.notes import labelled, notes, plain
 from atoll.dialects.agentkernel.schemas import CreateIn, ExtendIn, ForkIn, PatchIn, native, read
@@ -32,7 +33,7 @@ async def list_sandboxes(request: Request) -> Response:
     return reply([info(each) for each in found])
 
 
-@router.post("/sandboxes")
+@router.post("/sandboxes", openapi_extra=takes(CreateIn), status_code=201)
 async def create_sandbox(request: Request) -> Response:
     """Make one and start it."""
     body = await read(request, CreateIn)
@@ -51,7 +52,7 @@ async def get_sandbox(request: Request, name: str) -> Response:
     return reply(info(await boxes.find(state(request), caller(request), name)))
 
 
-@router.patch(ONE)
+@router.patch(ONE, openapi_extra=takes(PatchIn))
 async def patch_sandbox(request: Request, name: str) -> Response:
     """Change labels, the description, and what happens to it unused; all of that, or none."""
     here, who = state(request), caller(request)
@@ -118,7 +119,7 @@ async def resume_sandbox(request: Request, name: str) -> Response:
     return reply("Sandbox resumed")
 
 
-@router.post(f"{ONE}/extend")
+@router.post(f"{ONE}/extend", openapi_extra=takes(ExtendIn))
 async def extend_sandbox(request: Request, name: str) -> Response:
     """Let it live longer: from the end that it has, or from now."""
     here, who = state(request), caller(request)
@@ -133,7 +134,7 @@ async def extend_sandbox(request: Request, name: str) -> Response:
     return reply({"expires_at": None if ends is None else moment(ends)})
 
 
-@router.post(f"{ONE}/fork")
+@router.post(f"{ONE}/fork", openapi_extra=takes(ForkIn), status_code=201)
 async def fork_sandbox(request: Request, name: str) -> Response:
     """Make another with a copy of its files."""
     here, who = state(request), caller(request)

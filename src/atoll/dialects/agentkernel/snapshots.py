@@ -7,6 +7,7 @@ from starlette.responses import Response
 from atoll.core.errors import NotFound
 from atoll.core.records import SnapshotRecord
 from atoll.dialects.agentkernel import boxes
+from atoll.dialects.agentkernel.document import takes
 from atoll.dialects.agentkernel.notes import IMAGE, labelled
 from atoll.dialects.agentkernel.schemas import (
     RestoreIn,
@@ -48,7 +49,7 @@ async def list_snapshots(request: Request) -> Response:
         after = page[-1].id
 
 
-@router.post("/snapshots")
+@router.post("/snapshots", openapi_extra=takes(TakeIn), status_code=201)
 async def take_snapshot(request: Request) -> Response:
     """Freeze a sandbox's files. Without a name it is called after the sandbox and the time."""
     here, who = state(request), caller(request)
@@ -83,7 +84,7 @@ async def delete_snapshot(request: Request, name: str) -> Response:
     return reply("Snapshot deleted")
 
 
-@router.post(f"{ONE}/restore")
+@router.post(f"{ONE}/restore", openapi_extra=takes(RestoreIn, required=False))
 async def restore_snapshot(request: Request, name: str) -> Response:
     """Make a sandbox that begins with its files; it is stopped until it is used."""
     here, who = state(request), caller(request)
