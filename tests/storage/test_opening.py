@@ -178,12 +178,12 @@ async def test_events_of_an_older_database_get_their_hashes(tmp_path: Path) -> N
     with engine.begin() as connection:
         upgrade(connection, "here", None, to="0001")
     engine.dispose()
-    for seq in range(1, 1206):
-        query(
-            path,
-            "INSERT INTO events (seq, at, tenant, actor, action, outcome, sandbox_id, detail) "
-            f"VALUES ({seq}, {seq}.25, 'reef', 'a\\u0000', 'run', 'ok', NULL, '{{\"n\":\"1\"}}')",
-        )
+    query(
+        path,
+        "INSERT INTO events (seq, at, tenant, actor, action, outcome, sandbox_id, detail) "
+        "WITH RECURSIVE n(seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n WHERE seq < 1205) "
+        "SELECT seq, seq + 0.25, 'reef', 'a\\u0000', 'run', 'ok', NULL, '{\"n\":\"1\"}' FROM n",
+    )
     query(path, "INSERT INTO counters VALUES ('events', 1205)")
     async with SqlStore.open(f"sqlite:///{path}") as store:
         (new,) = await store.add_events([event()])
