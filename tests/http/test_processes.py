@@ -46,6 +46,25 @@ async def test_exec_stream(box: Web) -> None:
     assert json.loads(events_of(answer.text)[2][2])["exit_code"] == 5
 
 
+async def test_the_log_of_one_that_runs_and_of_one_that_has_ended(box: Web) -> None:
+    lines = "echo one; echo two >&2; read line; echo three"
+    started = await box.client.post(f"{BOX}/processes", json={"command": lines, "stdin_open": True})
+    where = f"{BOX}/processes/{started.json()['pid']}"
+    with anyio.fail_after(10):
+        while (await box.client.get(f"{where}/log?channel=stderr")).content != b"two\n":
+            await anyio.sleep(0.01)  # waits on purpose: for the program
+    assert (await box.client.get(f"{where}/log?channel=stdout")).content == b"one\n"
+    await box.client.post(f"{where}/stdin?close=true", content=b"\n")
+    assert (await box.client.post(f"{where}/wait")).json()["exit"]["exit_code"] == 0
+    await box.client.post(f"{BOX}/stop")
+    assert (await box.client.get(f"{where}/log?channel=stdout")).content == b"one\nthree\n"
+    assert len((await box.client.get(f"{where}/log")).content) == 14
+    tail = await box.client.get(f"{where}/log?channel=stdout&tail_bytes=6")
+    assert (tail.content, tail.headers["content-type"]) == (b"three\n", "application/octet-stream")
+    assert (await box.client.get(f"{where}/log?tail_bytes=0")).status_code == 422
+    assert (await box.client.get(f"{BOX}/processes/99/log")).status_code == 404
+
+
 async def test_wrong_programs(box: Web) -> None:
     for body in (
         {},

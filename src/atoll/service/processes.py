@@ -210,6 +210,27 @@ class Processes:
             async for chunk in chunks:
                 yield chunk
 
+    async def log(
+        self,
+        caller: Caller,
+        sandbox: str,
+        number: int,
+        *,
+        channel: Channel | None = None,
+        tail_bytes: int | None = None,
+    ) -> bytes:
+        """What it has written so far, of both channels or one; with `tail_bytes` the end of it."""
+        if tail_bytes is not None and tail_bytes < 1:
+            raise InvalidRequest("tail_bytes is at least 1.", field="tail_bytes")
+        kept = bytearray()
+        reading = self.output(caller, sandbox, number, channel=channel, follow=False)
+        async with aclosing(reading) as chunks:
+            async for chunk in chunks:
+                kept += chunk.data
+                if tail_bytes is not None:
+                    del kept[:-tail_bytes]
+        return bytes(kept)
+
     async def wait(
         self, caller: Caller, sandbox: str, number: int, timeout_s: float
     ) -> Exit | None:

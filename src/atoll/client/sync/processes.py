@@ -68,6 +68,11 @@ class Process:
                 if isinstance(event, model.Output | model.Finished):
                     yield event
 
+    def log(self, *, channel: Channel | None = None, tail_bytes: int | None = None) -> bytes:
+        """What it has written so far, or the end of it, without waiting for more."""
+        query = {"channel": channel, "tail_bytes": tail_bytes}
+        return (self._transport.send(get(f"{self._path}/log", **query))).content
+
     def write_stdin(self, data: str | bytes, *, close: bool = False) -> None:
         """Feed it; with `close` its input ends there."""
         body = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data

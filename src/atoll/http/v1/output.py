@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
+from starlette.responses import Response
 
 from atoll.core.model import Channel
 from atoll.core.records import ProcessRecord
@@ -19,6 +20,11 @@ from atoll.service.caller import Caller
 
 router = APIRouter(tags=["processes"])
 SETTLED_S = 10.0
+_RAW = {
+    # The content is the guest's: no browser may run it as a page of this server.
+    "content-type": "application/octet-stream",
+    "content-security-policy": "sandbox; default-src 'none'",
+}
 Position = Annotated[int, Query(ge=0, le=2**62, description="Where to begin, in bytes.")]
 
 
@@ -47,6 +53,36 @@ async def output(
     begin = position if last_event_id is None else last_event_id
     reading = Reading(here, who, record, base64=encoding == "base64")
     return EventStream(here, reading.events(channel, begin, follow=follow), follows=True)
+
+
+@router.get(
+    "/v1/sandboxes/{sandbox}/processes/{pid}/log",
+    **op(
+        "read_log",
+        answers={
+            200: {
+                "description": "Exactly what it wrote.",
+                "content": {
+                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+                },
+            }
+        },
+        fails=(404,),
+    ),
+)
+async def log(
+    request: Request,
+    sandbox: SandboxRef,
+    pid: Pid,
+    *,
+    channel: Annotated[Channel | None, Query(description="Only this one.")] = None,
+    tail_bytes: Annotated[int | None, Query(ge=1, le=2**40, description="Only the end.")] = None,
+) -> Response:
+    """Read what it has written so far, without waiting for more."""
+    here, who = front(request), caller(request)
+    processes = here.services.processes
+    data = await processes.log(who, sandbox, pid, channel=channel, tail_bytes=tail_bytes)
+    return Response(data, headers=_RAW)
 
 
 class Reading:
