@@ -293,7 +293,9 @@ async def _wire(
         images=images,
     )
     image_service = ImagesOf(images=images, names=images, store=store, audit=audit)
+    networks = Networks(sandboxes=sandboxes, keeper=keeper, backends=backends, audit=audit)
     await stack.enter_async_context(keeper)
+    await stack.enter_async_context(networks)
     await stack.enter_async_context(janitor)
     await stack.enter_async_context(pool)
     await stack.enter_async_context(image_service)
@@ -321,7 +323,7 @@ async def _wire(
         files=FilesOf(sandboxes=sandboxes, audit=audit),
         ports=Ports(sandboxes=sandboxes, audit=audit),
         images=image_service,
-        networks=Networks(sandboxes=sandboxes, keeper=keeper, backends=backends),
+        networks=networks,
         snapshots=Snapshots(
             store=store,
             keeper=keeper,

@@ -19,6 +19,10 @@ class Uplink(Protocol):
         """Another policy from now on; also for connections that exist. All of it or nothing."""
         ...
 
+    async def denied(self) -> int:
+        """How often something was refused, since it was connected or changed last."""
+        ...
+
 
 class Uplinks(Protocol):
     """Makes uplinks on this host. Enter it before use; its end removes what they had in common."""
@@ -56,4 +60,8 @@ class Networked(Protocol):
     @property
     def addresses(self) -> Sequence[str]:
         """Its own addresses; none without a network."""
+        ...
+
+    async def denied(self) -> int:
+        """How often its network refused something, since it was opened or changed last."""
         ...

@@ -148,6 +148,7 @@ def _front(services: Services, settings: Settings) -> Front:
     metrics.watch("atoll_audit", lambda: {"dropped": services.audit.dropped})
     if services.audit.journal is not None:
         metrics.watch("atoll_audit_file", services.audit.journal.stats)
+    metrics.watch("atoll_network", lambda: {"denied": services.networks.denied})
     sessions = Sessions(settings, services.clock)
     password = settings.admin_password_hash
     return Front(

@@ -3,6 +3,7 @@
 Both read what to do from standard input, and `nft` does all of it or nothing.
 """
 
+import json
 import os
 import select
 import shutil
@@ -51,9 +52,15 @@ async def nft(text: str, *, within: int | None = None) -> None:
     await _run(["nft", "-f", "-"], text, within)
 
 
-async def nft_json(*words: str) -> str:
-    """What `nft -j` says."""
-    return await _run(["nft", "-j", *words], "", None)
+async def counted(table: str, *, within: int | None = None) -> int:
+    """Packets that all counters of a chain's rules, or of a table's, have seen."""
+    said = await _run(["nft", "-j", "list", *table.split()], "", within)
+    return sum(
+        part["counter"]["packets"]
+        for each in json.loads(said)["nftables"]
+        for part in each.get("rule", {}).get("expr", ())
+        if isinstance(part.get("counter"), dict)
+    )
 
 
 async def _run(argv: Sequence[str], text: str, within: int | None, other: int | None = None) -> str:

@@ -53,6 +53,7 @@ table inet atoll {{
     type filter hook output priority 0; policy drop;
     oifname "lo" accept
     {_NEIGHBOURS}
+    ip6 daddr ff02::/16 meta l4proto ipv6-icmp drop
     ip daddr {RESOLVER} {_PORTS} th dport 53 accept
     {decision}
   }}

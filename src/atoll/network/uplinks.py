@@ -190,9 +190,19 @@ class RootUplink:
         wanted = rules(policy, self.names.rules.guarded)
         with anyio.CancelScope(shield=True):
             async with self._changing:
-                self.names.rules = wanted
+                self.names.rules, self.names.refused = wanted, 0
                 await commands.nft(ruleset.changed(self._place, wanted))
                 await commands.nft(ruleset.guest(wanted), within=self._within)
+
+    async def denied(self) -> int:
+        """What was refused since it was connected or changed last: packets, names and attempts."""
+        async with self._changing:
+            place = self._place
+            name = ruleset.table(place.owner)
+            inside = await commands.counted("table inet atoll", within=self._within)
+            for kind in ("on", "in"):
+                inside += await commands.counted(f"chain inet {name} {kind}{place.number}")
+            return inside + self.names.refused
 
     async def _pin(self, addresses: Sequence[Address], ports: frozenset[int | None]) -> None:
         asked = self.names.rules

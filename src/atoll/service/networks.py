@@ -1,6 +1,8 @@
 """The network policy of a sandbox, read and changed while it runs."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Self
 
 import anyio
 
@@ -8,20 +10,64 @@ from atoll.core.errors import AtollError, Unsupported
 from atoll.core.model import NetworkPolicy
 from atoll.core.records import SandboxRecord
 from atoll.core.uplinks import Networked
+from atoll.service.audit import Audit
 from atoll.service.backends import NETWORK, Backends
 from atoll.service.caller import Caller
 from atoll.service.keeper import Keeper
 from atoll.service.requests import ChangeSandbox
 from atoll.service.sandboxes import Sandboxes
 
+LOOK_S = 5.0
 
-class Networks:
-    """The policy is stored before it is in force; one that cannot be put in force ends the run."""
 
-    def __init__(self, *, sandboxes: Sandboxes, keeper: Keeper, backends: Backends) -> None:
+class Networks(anyio.AsyncContextManagerMixin):
+    """The policy is stored before it is in force; one that cannot be put in force ends the run.
+
+    While it is entered, what networks refuse is looked at every few seconds, and told.
+    """
+
+    def __init__(
+        self, *, sandboxes: Sandboxes, keeper: Keeper, backends: Backends, audit: Audit
+    ) -> None:
         self._sandboxes = sandboxes
         self._keeper = keeper
         self._backends = backends
+        self._audit = audit
+        self._seen: dict[str, int] = {}
+        self.denied = 0
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._look_forever)
+            try:
+                yield self
+            finally:
+                group.cancel_scope.cancel()
+
+    async def look(self) -> None:
+        """Count what was refused since the last look; an event for each sandbox with news."""
+        boxes = {name: box for name in self._keeper.open_ids() if (box := self._box(name))}
+        self._seen = {name: count for name, count in self._seen.items() if name in boxes}
+        for name, box in boxes.items():
+            if not box.addresses:
+                continue
+            with suppress(AtollError):
+                count = await box.denied()
+                before = self._seen.get(name, 0)
+                self._seen[name] = count
+                news = count - before if count >= before else count
+                held = self._keeper.held(name)
+                if news and held is not None:
+                    self.denied += news
+                    who = Caller(held.record.tenant, "network", admin=False, key_id=None,
+                                 max_sandboxes=0, max_concurrent=0)  # fmt: skip
+                    self._audit.record("network.denied", who, "denied", name, count=news)
+
+    async def _look_forever(self) -> None:
+        while True:
+            await anyio.sleep(LOOK_S)
+            await self.look()
 
     async def get(self, caller: Caller, sandbox: str) -> tuple[SandboxRecord, Sequence[str]]:
         """Its record, and the addresses that it has now: none while it is stopped."""

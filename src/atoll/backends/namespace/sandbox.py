@@ -96,6 +96,9 @@ class NamespaceSandbox:
     def addresses(self) -> Sequence[str]:
         return () if self.uplink is None else self.uplink.addresses
 
+    async def denied(self) -> int:
+        return 0 if self.uplink is None else await self.uplink.denied()
+
     def check_network(self, policy: NetworkPolicy) -> None:
         if self.uplink is None and policy.mode != "none":
             raise Conflict(
