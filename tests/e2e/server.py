@@ -45,12 +45,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(data_dir: Path, *flags: str, port: int = 0) -> Iterator[Server]:
-    """Start `atoll serve` and wait until it is ready; end it, whatever happened."""
+def serving(
+    data_dir: Path, *flags: str, port: int = 0, through: tuple[str, ...] = ()
+) -> Iterator[Server]:
+    """Start `atoll serve` and wait until it is ready; end it, whatever happened.
+
+    `through` is a command that starts the program which its last words name.
+    """
     port = port or free_port()
     data_dir.mkdir(exist_ok=True)
     printed = data_dir.with_suffix(".log")
-    argv = [str(ATOLL), "serve", "--port", str(port), "--data-dir", str(data_dir), *flags]
+    argv = [*through, str(ATOLL), "serve", "--port", str(port), "--data-dir", str(data_dir), *flags]
     environment = {name: value for name, value in os.environ.items() if name[:6] != "ATOLL_"}
     with printed.open("ab") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, env=environment)
