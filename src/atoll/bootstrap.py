@@ -23,7 +23,7 @@ from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
 from atoll.backends.plain import PlainBackend, PlainConfig
 from atoll.backends.wasm import FirstUsable, Program, WasmBackend, WasmConfig
 from atoll.backends.wasm.backend import WARM
-from atoll.bootstrap_images import image_catalog, image_store, make_data_dir, warm_images
+from atoll.bootstrap_images import image_store, make_data_dir, served_images, warm_images
 from atoll.core.chain import Head
 from atoll.core.errors import AtollError, Unavailable
 from atoll.core.ports import Backend
@@ -214,7 +214,7 @@ async def build(
         available=lambda each: language_table.locate(each) is not None,
         own={WasmBackend.name: await anyio.to_thread.run_sync(_wasm_programs)},
     )
-    images = await anyio.to_thread.run_sync(image_catalog, settings)
+    images = await anyio.to_thread.run_sync(served_images, settings)
     async with AsyncExitStack() as stack:
         stack.enter_context(_claimed(settings.data_dir))
         store = await stack.enter_async_context(SqlStore.open(settings.url))

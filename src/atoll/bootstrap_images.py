@@ -24,7 +24,12 @@ def image_store(settings: Settings) -> ImageStore:
     return ImageStore(settings.data_dir / "images", room)
 
 
-def image_catalog(settings: Settings) -> ImageCatalog:
+def served_images(settings: Settings) -> ImageCatalog:
+    """The same for a server, whose admins may pull from the listed registries only."""
+    return image_catalog(settings, settings.image_registries)
+
+
+def image_catalog(settings: Settings, listed: tuple[str, ...] | None = None) -> ImageCatalog:
     """The images, beside a running server too. Blocks. `SettingsError` for a table that is wrong.
 
     Raises `Unavailable` when the data directory cannot be used.
@@ -38,7 +43,7 @@ def image_catalog(settings: Settings) -> ImageCatalog:
         raise SettingsError([str(error)]) from error
     except OSError as error:
         raise Unavailable(f"Images cannot be used: {error}.") from error
-    sources = Sources(settings.image_registry, settings.image_pull_registries)
+    sources = Sources(settings.image_registry, settings.image_pull_registries, listed)
     return ImageCatalog(store, table, sources)
 
 

@@ -124,6 +124,11 @@ class Settings(BaseModel):
     image_registry: str = Field(
         "", description="The registry of names that say none, `HOST[:PORT][/PATH]`; empty is none."
     )
+    image_registries: tuple[str, ...] = Field(
+        (),
+        description="Registries that admins may have the server pull from, beside those of the "
+        "other settings; empty is none. `atoll images pull` may use any.",
+    )
     image_pull_registries: tuple[str, ...] = Field(
         (), description="Registries that requests may make the server pull from; empty is none."
     )

@@ -43,3 +43,12 @@ def test_pull_list_rm_gc(address: str, tmp_path: Path) -> None:
         code, said = atoll(*wrong)
         assert code != 0
         assert "Traceback" not in said
+
+
+@pytest.mark.needs("root", "cmd:mmdebstrap")
+def test_build(tmp_path: Path) -> None:
+    words = ["images", "build", "--bare", "box:1", "busybox-static", "--data-dir", str(tmp_path)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "box:1  sha256:" in done.output
+    assert len(list(tmp_path.glob("images/layers/*/bin/busybox"))) == 1

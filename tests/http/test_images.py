@@ -50,8 +50,11 @@ async def listening(
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncGenerator[httpx.AsyncClient, None]:
-    settings = {"data_dir": tmp_path, "backends": ("namespace",), "pool_size": 0}
+async def client(tmp_path: Path, address: str) -> AsyncGenerator[httpx.AsyncClient, None]:
+    settings = {
+        "data_dir": tmp_path, "backends": ("namespace",), "pool_size": 0,
+        "image_registries": (address,),
+    }  # fmt: skip
     async with listening(settings) as (client, _):
         yield client
 
@@ -132,7 +135,10 @@ async def test_only_admins_change_images(web: Web) -> None:
 @REAL
 async def test_a_restart_changes_nothing(address: str, tmp_path: Path) -> None:
     name = f"{address}/team/app:1"
-    settings = {"data_dir": tmp_path, "backends": ("namespace",), "pool_size": 1}
+    settings = {
+        "data_dir": tmp_path, "backends": ("namespace",), "pool_size": 1,
+        "image_registries": (address,),
+    }  # fmt: skip
     async with listening(settings) as (client, _):
         await client.post("/v1/images", json={"name": name})
         made = (await client.post("/v1/sandboxes", json={"image": name})).json()

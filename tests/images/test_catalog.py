@@ -109,6 +109,18 @@ async def test_a_name_without_a_registry_needs_one(store: ImageStore) -> None:
 
 
 @pytest.mark.parametrize(
+    ("packages", "suite", "field"),
+    [(["--hook=x"], "", "packages"), (["jq", "a b"], "", "packages"), (["jq"], "--x", "suite")],
+)
+async def test_what_is_no_package(
+    store: ImageStore, packages: list[str], suite: str, field: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="package") as refused:
+        await catalog(store).build("tools:1", packages, lambda _: None, suite=suite)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
     "text",
     ["x", "[[rule]]\nmatch = []\nroot = 'host'", "[[rule]]\nmatch = ['a']\nroot = 'moon'",
      "[[rule]]\nmatch = ['a']\nroot = 'host'\npackages = ['p']",

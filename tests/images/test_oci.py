@@ -16,7 +16,7 @@ from atoll.core.model import SandboxSpec
 from atoll.images.catalog import ImageCatalog, Sources
 from atoll.images.oci import BadImage
 from atoll.images.store import ImageStore, Room
-from atoll.images.table import ImageTable, load
+from atoll.images.table import ImageTable, Rule, load
 from atoll.testing.backend.running import run, script
 from tests.images.registry import layout, push, registry
 from tests.images.tars import ROOM, busybox, tar
@@ -170,6 +170,25 @@ async def test_requests_pull_only_from_listed_registries(
     assert found[0].startswith(f"{name}@sha256:")
     short = ImageCatalog(store, table, Sources(registry=f"{address}/team", on_demand=(address,)))
     assert (await short.resolve("app:1")).startswith("app:1@sha256:")
+
+
+async def test_admins_pull_only_from_listed_registries(
+    store: ImageStore, table: ImageTable, address: str
+) -> None:
+    name = f"{address}/team/app:1"
+    with pytest.raises(InvalidRequest, match="image_registries"):
+        await ImageCatalog(store, table, Sources(listed=())).pull(name, lambda _: None)
+    rule = Rule.model_validate(
+        {"match": ("own:*",), "root": "oci", "from": f"{address}/team/app:{{tag}}"}
+    )
+    for sources, asked in (
+        (Sources(listed=(address,)), name),
+        (Sources(on_demand=(address,), listed=()), name),
+        (Sources(registry=f"{address}/team", listed=()), "app:1"),
+        (Sources(listed=()), "own:1"),
+    ):
+        catalog = ImageCatalog(store, ImageTable([rule], {}), sources)
+        assert asked in (await catalog.pull(asked, lambda _: None)).names
 
 
 async def test_what_is_not_there(catalog: ImageCatalog, address: str) -> None:

@@ -12,7 +12,7 @@ from atoll.cli.options import Json
 from atoll.cli.outcome import FAILED
 
 if TYPE_CHECKING:
-    from atoll.core.images import Progress
+    from atoll.core.images import Image, Progress
     from atoll.images.catalog import ImageCatalog
     from atoll.settings import Settings
 
@@ -28,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="What sandboxes are made of.", no_args_is_help=True)
     group.command("list")(list_all)
     group.command()(pull)
+    group.command()(build)
     group.command()(rm)
     group.command()(gc)
     app.add_typer(group, name="images")
@@ -67,26 +68,50 @@ def pull(
         from atoll import bootstrap
 
         raise typer.Exit(bootstrap.pull_wasm(_settings(data_dir, config)))
-    last = ""
 
-    def told(progress: "Progress") -> None:
-        nonlocal last
+    async def main(_: "Settings", images: "ImageCatalog") -> "Image":
+        return await images.pull(name, _Line().told)
+
+    _made(_with_images(data_dir, config, main))
+
+
+def build(
+    name: Annotated[str, typer.Argument(help="The name that the image gets.")],
+    packages: Annotated[list[str], typer.Argument(help="Debian packages.")],
+    suite: Annotated[str, typer.Option(help="A Debian release; the host's own unless given.")] = "",
+    bare: Annotated[bool, typer.Option(help="Their files alone, no system around.")] = False,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Build an image from Debian packages, with the host's own apt sources."""
+
+    async def main(_: "Settings", images: "ImageCatalog") -> "Image":
+        return await images.build(name, packages, _Line().told, suite=suite, bare=bare)
+
+    _made(_with_images(data_dir, config, main))
+
+
+class _Line:
+    """Progress on stderr: one line that changes on a terminal, a line for each stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def told(self, progress: "Progress") -> None:
+        """Show it."""
         line = f"{progress.stage} {progress.detail}".strip()
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{line} {progress.bytes / 1e6:.1f} MB")
-        elif line != last:
+        elif line != self._last:
             sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
-        last = line
+        self._last = line
 
-    async def main(_: "Settings", images: "ImageCatalog") -> str:
-        image = await images.pull(name, told)
-        return f"{', '.join(image.names)}  sha256:{image.digest}"
 
-    done = _with_images(data_dir, config, main)
+def _made(image: "Image") -> None:
     if sys.stderr.isatty():
         sys.stderr.write("\n")
-    sys.stdout.write(f"{done}\n")
+    sys.stdout.write(f"{', '.join(image.names)}  sha256:{image.digest}\n")
 
 
 def rm(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 from anyio import to_thread
+from pydantic import ValidationError
 
 from atoll.core.errors import BackendFault, Busy, InvalidRequest
 from atoll.core.images import HOST, Collected, Image, Progress, pinned, split
@@ -25,11 +26,13 @@ class Sources:
     """Where images may come from.
 
     `registry` is that of names which say none, with a path in it perhaps; empty is none. Requests
-    make the server pull from the registries `on_demand`, and from no others.
+    make the server pull from the registries `on_demand`, and from no others; admins also from
+    those `listed`, with None from any: that is for whoever sits at the machine.
     """
 
     registry: str = ""
     on_demand: tuple[str, ...] = ()
+    listed: tuple[str, ...] | None = None
 
 
 class ImageCatalog:
@@ -103,7 +106,38 @@ class ImageCatalog:
 
     async def pull(self, name: str, told: Callable[[Progress], None]) -> Image:
         reference = parse(name)
-        rule = self._table.rule(reference)
+        return await self._make(reference, self._table.rule(reference), told)
+
+    async def build(
+        self,
+        name: str,
+        packages: Sequence[str],
+        told: Callable[[Progress], None],
+        *,
+        suite: str = "",
+        bare: bool = False,
+    ) -> Image:
+        """Make an image of Debian packages, whatever the table says of the name."""
+        reference = parse(name)
+        try:
+            rule = Rule(
+                match=(reference.name,),
+                root="debian",
+                packages=tuple(packages),
+                suite=suite,
+                bare=bare,
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=True)[0]
+            raise InvalidRequest(
+                f"{str(first['input'])[:100]!r} cannot be the name of a package or a suite.",
+                field=str(first["loc"][0]),
+            ) from error
+        return await self._make(reference, rule, told)
+
+    async def _make(
+        self, reference: Reference, rule: Rule | None, told: Callable[[Progress], None]
+    ) -> Image:
         with anyio.move_on_after(_WAIT_S):
             while True:
                 try:
@@ -135,7 +169,20 @@ class ImageCatalog:
                 f"pull it as `REGISTRY/{reference.name}`, or set image_registry.",
                 field="image",
             )
+        if reference.registry and (rule is None or rule.root != "oci"):
+            self._check_listed(source.registry)
         return await oci.pull(self._store, reference.name, source, told)
+
+    def _check_listed(self, registry: str) -> None:
+        """Refuse a registry that only the request has named; the settings have named the rest."""
+        listed = self._sources.listed
+        own = self._sources.registry.partition("/")[0]
+        if listed is not None and registry not in (*listed, *self._sources.on_demand, own):
+            raise InvalidRequest(
+                f"The registry {registry!r} is not listed in image_registries. The operator can "
+                "list it, or use `atoll images pull` on the server's machine.",
+                field="image",
+            )
 
     async def remove(self, name: str) -> None:
         await to_thread.run_sync(self._store.remove, parse(name).name)
