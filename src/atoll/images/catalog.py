@@ -120,12 +120,14 @@ class ImageCatalog:
         """Make an image of Debian packages, whatever the table says of the name."""
         reference = parse(name)
         try:
-            rule = Rule(
-                match=(reference.name,),
-                root="debian",
-                packages=tuple(packages),
-                suite=suite,
-                bare=bare,
+            rule = Rule.model_validate(
+                {
+                    "match": (reference.name,),
+                    "root": "debian",
+                    "packages": tuple(packages),
+                    "suite": suite,
+                    "bare": bare,
+                }
             )
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=True)[0]
