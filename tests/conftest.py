@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib.util
 import os
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ _IN_MEMORY = {
     "atoll/jail/host/waiting.py": ("os.write",),
 }
 _SKIPS = pytest.StashKey[dict[str, list[str]]]()
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is a thing to test, also when a shell has started the tests in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
