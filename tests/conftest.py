@@ -26,12 +26,6 @@ _IN_MEMORY = {
 _SKIPS = pytest.StashKey[dict[str, list[str]]]()
 
 
-def pytest_configure() -> None:
-    """Ctrl-C is a thing to test, also when a shell has started the tests in the background."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Asynchronous tests and fixtures run on asyncio, as the server does."""
@@ -84,6 +78,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell does in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     skips: dict[str, list[str]] = defaultdict(list)
     config.stash[_SKIPS] = skips
     # Nothing is written beside the sources, and a busy machine is no failure.
