@@ -1,5 +1,6 @@
 """Names: what may be asked, what of the answer comes back, and what may then be reached."""
 
+import random
 from collections.abc import Sequence
 
 import dns.flags
@@ -126,6 +127,26 @@ async def test_ports_numbers_and_times_are_bounded() -> None:
     names = world.names("internet")
     codes = {(await asked(names, "a.org"))[0] for _ in range(200)}
     assert codes == {"NOERROR", "REFUSED"}
+
+
+async def test_no_message_breaks_it() -> None:
+    world = World()
+    names = world.names("internet")
+    chance = random.Random(7)
+    good = [
+        dns.message.make_query(name, kind, use_edns=0).to_wire()
+        for name in ("a.org", "alias.org", "x" * 63 + ".org", r"a\.b\000c.org")
+        for kind in ("A", "AAAA", "TXT")
+    ]
+    answered = 0
+    for _ in range(3000):
+        wire = bytearray(chance.choice(good))
+        for _ in range(chance.randrange(4)):
+            wire[chance.randrange(len(wire))] = chance.randrange(256)
+        answered += (
+            await names.answer(bytes(wire[: chance.randrange(len(wire) + 1) or None])) is not None
+        )
+    assert answered > 50
 
 
 async def test_what_cannot_be_answered() -> None:

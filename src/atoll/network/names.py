@@ -104,9 +104,12 @@ class Names:
             return None
         if asked.flags & dns.flags.QR or len(asked.question) != 1:
             return None
-        said = dns.message.make_response(asked, recursion_available=True)
-        said.set_rcode(await self._judge(asked, said))
-        return said.to_wire(max_size=65_535)
+        try:
+            said = dns.message.make_response(asked, recursion_available=True)
+            said.set_rcode(await self._judge(asked, said))
+            return said.to_wire(max_size=65_535)
+        except (dns.exception.DNSException, ValueError):
+            return None  # what cannot be said in a message
 
     async def _judge(
         self, asked: dns.message.Message, said: dns.message.Message

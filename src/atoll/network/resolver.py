@@ -39,6 +39,7 @@ class _Resolver:
         self._address = address
         self._answer = answer
         self._asking = anyio.CapacityLimiter(ASKING_MAX)
+        self._sending = anyio.Lock()
         self._streams = anyio.CapacityLimiter(STREAMS_MAX)
 
     async def serve(self, *, task_status: TaskStatus[tuple[int, int]]) -> None:
@@ -72,8 +73,10 @@ class _Resolver:
     async def _datagram(self, socket: UDPSocket, wire: bytes, host: str, port: int) -> None:
         async with self._asking:
             said = await self._answer(wire)
-        if said is not None:
-            with suppress(OSError):
+        if said is None:
+            return
+        async with self._sending:
+            with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await socket.sendto(said if len(said) <= _UDP_MAX else _cut(said), host, port)
 
     async def _stream(self, peer: SocketStream) -> None:
@@ -101,7 +104,7 @@ async def _converse(peer: SocketStream, answer: Answer) -> None:
         while len(pending) < _LENGTH.size or len(pending) < 2 + _LENGTH.unpack_from(pending)[0]:
             try:
                 pending += await peer.receive(4096)
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
+            except (anyio.EndOfStream, anyio.BrokenResourceError, OSError):
                 return
         (length,) = _LENGTH.unpack_from(pending)
         said = await answer(bytes(pending[2 : 2 + length]))
@@ -110,5 +113,5 @@ async def _converse(peer: SocketStream, answer: Answer) -> None:
             return
         try:
             await peer.send(_LENGTH.pack(len(said)) + said)
-        except anyio.BrokenResourceError:
+        except (anyio.BrokenResourceError, OSError):
             return

@@ -73,9 +73,8 @@ table inet {name} {{
   map names {{ type ifname : verdict; }}
   chain forward {{
     type filter hook forward priority -5; policy accept;
+    oifname {links} ct state != {{ established, related }} counter drop
     iifname {links} goto out
-    oifname {links} ct state established,related accept
-    oifname {links} counter drop
   }}
   chain out {{
     iifname vmap @onward
@@ -114,6 +113,9 @@ def joined(place: Place, rules: Rules) -> str:
     add = f"add chain inet {name}"
     lines = [f"{add} on{own}", f"{add} in{own}", f"{add} ns{own}"]
     lines += [f"add set inet {name} {each}_{own} {{ {of} }}" for each, of in _PINS.items()]
+    # What an earlier sandbox may have left at this place, if it could not be removed.
+    lines += [f"flush chain inet {name} {kind}{own}" for kind in ("on", "in", "ns")]
+    lines += [f"flush set inet {name} {each}_{own}" for each in _PINS]
     lines += _filled(place, rules)
     link = f'"{place.link}"'
     lines += [

@@ -83,9 +83,11 @@ def hosts() -> Generator[None]:
     _ip(f"link delete {_LINK}", check=False)  # of a run that was killed
     before = _FORWARD6.read_text()
     _FORWARD6.write_text("1")
-    argv = ["unshare", "--net", sys.executable, "-c", "input()"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE) as holder:
+    argv = ["unshare", "--net", sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         try:
+            assert holder.stdout is not None
+            holder.stdout.readline()
             _wire(holder.pid)
             answering = _serving(holder.pid, _NAME_SERVER, str(NAMES_PORT), json.dumps(ZONE))
             with _serving(holder.pid, _SERVER, str(PORT), str(SECOND)), answering:
