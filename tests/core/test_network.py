@@ -44,6 +44,7 @@ def of(mode: str, allow: str = "", deny: str = "") -> Rules:
         (of("internet"), "192.168.1.1", 80, False),
         (of("internet"), "fd00::1", 80, False),
         (of("internet"), "fe80::1", 80, False),
+        (of("internet"), "fec0::2", 80, False),
         (of("internet"), "::ffff:8.8.8.8", 80, False),
         (of("internet"), "64:ff9b::a9fe:a9fe", 80, False),
         (of("internet"), "2002:a9fe:a9fe::1", 80, False),

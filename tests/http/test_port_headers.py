@@ -117,13 +117,30 @@ def test_the_guests_own_policy_stays_beside_ours() -> None:
         ("http://127.0.0.1:8080", f"{PREFIX}/"),
         ("HTTP://LOCALHOST:8080/A", f"{PREFIX}/A"),
         ("relative", "relative"),
-        ("//elsewhere.example/x", "//elsewhere.example/x"),
-        ("http://localhost:80801/a", "http://localhost:80801/a"),
-        ("https://elsewhere.example/", "https://elsewhere.example/"),
+        ("relative/page?next=../a", "relative/page?next=../a"),
+        ("?page=2", "?page=2"),
     ],
 )
 def test_redirects_lead_to_the_guest(given: str, seen: str) -> None:
     assert out(("Location", given))["location"] == seen
+
+
+@pytest.mark.parametrize("name", ["Location", "Content-Location"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "//elsewhere.example/x", "http://localhost:80801/a", "https://elsewhere.example/",
+        "/../../../../v1/sandboxes/other", "../../other", "/%2e%2e/%2E%2E/v1/keys", "a/%2e%2e/..",
+        "/\\elsewhere.example", "\\\\elsewhere.example", "javascript:alert(1)", "/a\tb",
+        "data:text/html,x",
+    ],
+)  # fmt: skip
+def test_redirects_lead_nowhere_else(name: str, given: str) -> None:
+    """A client that follows has its key in its hand; who means to follow finds it in the prefix."""
+    found = out((name, given))
+    assert name.lower() not in found
+    assert found[f"x-atoll-guest-{name.lower()}"] == given
+    assert "refresh" not in out(("Refresh", f"0; url={given}"))
 
 
 def scope(raw: str, *, sandbox: str = "box", port: str = "8080", query: str = "") -> Scope:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -135,7 +136,9 @@ async def test_a_blob_that_was_changed_meanwhile_is_refused(
     ("name", "why"),
     [
         ("lies", "digest"), ("bad", r"'\.\.'"), ("big", "image_bytes"), ("half", "surrogates"),
-        ("long", "of itself"), ("deep", "RecursionError"),
+        ("long", "of itself"),
+        # Later versions read what is as deep as that; only flat parts of it are kept.
+        *([("deep", "RecursionError")] if sys.version_info < (3, 12) else []),
     ],
 )  # fmt: skip
 async def test_images_that_are_refused(

@@ -97,9 +97,12 @@ def test_nothing_is_collected_while_something_is_made(store: ImageStore) -> None
 
 
 def test_images_have_so_much_room(tmp_path: Path) -> None:
-    store = made(tmp_path, Room(image_bytes=20_000, store_bytes=12_000))
+    store = made(tmp_path, Room(image_bytes=24_000, store_bytes=20_000))
     with pytest.raises(BadLayer):
-        stored(store, "big:1", [tar(("big", bytes(13_000)))])
+        stored(store, "big:1", [tar(("big", bytes(21_000)))])
     stored(store, "a:1", [SHARED])
+    with pytest.raises(BadLayer):
+        stored(store, "b:1", [tar(("b", bytes(9_000)))])
+    full = made(tmp_path, Room(image_bytes=24_000, store_bytes=9_000))
     with pytest.raises(QuotaExceeded, match="images rm"):
-        stored(store, "b:1", [tar(("b", b"b"))])
+        stored(full, "b:1", [tar(("b", b"b"))])

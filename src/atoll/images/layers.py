@@ -21,6 +21,8 @@ from atoll.wire import paths
 
 ENTRIES_MAX = 1_000_000
 HEADER_MAX = 1024 * 1024
+_DEPTH_MAX = 128
+_BLOCK = 4096
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _RESERVED = ".wh..wh."
@@ -56,9 +58,12 @@ class Budget:
 class _Headers(Forward):
     """For `tarfile`, which asks for whole headers, however long they say that they are."""
 
+    headers = 0
+
     def read(self, size: int) -> bytes:
-        if size > HEADER_MAX:
-            raise BadLayer(f"a header of {size} bytes is longer than {HEADER_MAX}")
+        self.headers += size
+        if self.headers > HEADER_MAX:
+            raise BadLayer(f"the headers of an entry are longer than {HEADER_MAX} bytes")
         return super().read(size)
 
 
@@ -72,6 +77,8 @@ def unpack(blocks: Iterator[bytes], directory: str, budget: Budget) -> None:
         source = _Headers(blocks)
         with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r:", errorlevel=1) as archive:
             for member in archive:
+                source.headers = 0
+                archive.pax_headers = {}
                 budget.entries -= 1
                 if budget.entries < 0:
                     raise BadLayer(f"there are more than {ENTRIES_MAX} entries")
@@ -99,9 +106,15 @@ def _entry(root: int, member: tarfile.TarInfo, source: Forward, budget: Budget) 
         if not member.isdir():
             raise BadLayer(f"{member.name!r} is not a directory")
         return
-    budget.spend(512)
+    depth = path.count("/")
+    if depth > _DEPTH_MAX:
+        raise BadLayer(f"{member.name[:100]!r} is {depth} directories deep")
+    # What is skipped is read nevertheless, and each entry takes a block of the disk at least.
+    budget.spend(_BLOCK + (member.size if member.size < 0 or not member.isreg() else 0))
     try:
-        paths.make_parents(root, path.rpartition("/")[0])
+        made = paths.make_parents(root, path.rpartition("/")[0])
+        budget.entries -= made
+        budget.spend(made * _BLOCK)
         with paths.parent(root, path) as (directory, name):
             _make(root, directory, name, member, source, budget)
     except _IN_THE_WAY as error:

@@ -131,9 +131,12 @@ def final() -> bytes:
 
 
 # What a worker that runs alone, without namespaces around it, has no use for: whatever reaches
-# other processes, starts programs, or holds memory that nobody counts.
+# other processes, starts programs, or holds memory that nobody counts; and what changes a file by
+# its path where Landlock does not look: mode, owner, attributes, and length on Linux before 6.2.
 _REACHING = """
 accept accept4 bind connect execve execveat fork getpeername getsockname io_cancel io_destroy
+chmod chown fchmodat fchmodat2 fchownat inotify_add_watch lchown lremovexattr lsetxattr removexattr
+setxattr truncate utime utimes
 io_getevents io_pgetevents io_setup io_submit kill listen mknod mknodat mq_getsetattr mq_notify
 mq_open mq_timedreceive mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd name_to_handle_at
 pidfd_getfd pidfd_open pidfd_send_signal process_mrelease process_vm_readv process_vm_writev ptrace

@@ -77,6 +77,8 @@ async def _run(argv: Sequence[str], text: str, within: int | None, other: int | 
         raise BackendFault(f"{argv[0]} took more than {DEADLINE_S:g} s.") from None
     except FileNotFoundError:
         raise BackendFault(f"A network needs the programs {', '.join(TOOLS)}.") from None
+    except OSError as error:
+        raise BackendFault(f"{argv[0]} could not be started: {error.strerror}.") from error
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()[:_SAID_MAX]
         raise BackendFault(f"{' '.join(argv)} failed: {said}")

@@ -26,6 +26,7 @@ import dns.rrset
 from dns.rdata import Rdata
 from dns.rdtypes.ANY.CNAME import CNAME
 
+from atoll.core.errors import AtollError
 from atoll.core.network import Address, Rules
 
 Ask = Callable[[dns.message.Message], Awaitable[dns.message.Message]]
@@ -37,6 +38,7 @@ ADDRESSES_MAX = 32
 ASKED_S = 2.0
 _TRIES = 2
 _CHAIN_MAX = 8
+_PINS_AT_ONCE = 256
 _RATE = 50.0  # questions a second, and as many at once after a pause
 _TYPES = (dns.rdatatype.A, dns.rdatatype.AAAA)
 
@@ -61,7 +63,7 @@ class Upstream:
                     answer, _ = await dns.asyncquery.udp_with_fallback(
                         question, where, timeout=ASKED_S, port=int(port or 53)
                     )
-                except (dns.exception.DNSException, OSError) as error:
+                except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
                     last = error
                 else:
                     return answer
@@ -72,8 +74,8 @@ class Upstream:
 class Pace:
     """A bucket of questions, so that a guest cannot make the host ask without end."""
 
-    left: float = _RATE
-    at: float = 0.0
+    left: float = 0.0
+    at: float = 0.0  # so long ago that it is full
 
     def take(self) -> bool:
         """Whether there is one left."""
@@ -98,6 +100,8 @@ class Names:
 
     async def answer(self, wire: bytes) -> bytes | None:
         """The answer to one message; None for what deserves none."""
+        if not self._pace.take():  # before it is read, which is what costs
+            return None
         try:
             asked = dns.message.from_wire(wire, ignore_trailing=False)
         except (dns.exception.DNSException, ValueError):
@@ -123,11 +127,9 @@ class Names:
             return dns.rcode.NXDOMAIN
         if question.rdtype not in _TYPES:
             return dns.rcode.NOERROR  # there is such a name, and nothing of that type to be told
-        if not self._pace.take():
-            return dns.rcode.REFUSED
         try:
             found = await self._ask(dns.message.make_query(name.to_text().lower(), question.rdtype))
-        except (dns.exception.DNSException, OSError):
+        except (dns.exception.DNSException, OSError, EOFError, ValueError):
             return dns.rcode.SERVFAIL
         if found.rcode() != dns.rcode.NOERROR:
             known = found.rcode() == dns.rcode.NXDOMAIN
@@ -135,7 +137,10 @@ class Names:
         addresses, ttl = _addresses(found, name, question.rdtype)
         addresses = self._passing(addresses)
         if addresses:
-            await self._admit(name, addresses)
+            try:
+                addresses = await self._admitted(name, addresses)
+            except AtollError:
+                return dns.rcode.SERVFAIL
             texts = [str(each) for each in addresses]
             said.answer.append(dns.rrset.from_text_list(name, ttl, "IN", question.rdtype, texts))
         return dns.rcode.NOERROR
@@ -149,10 +154,13 @@ class Names:
             if any(self.rules.passes(each, port, [(each, None)]) for port in ports)
         ]
 
-    async def _admit(self, name: dns.name.Name, addresses: Sequence[Address]) -> None:
+    async def _admitted(self, name: dns.name.Name, addresses: list[Address]) -> list[Address]:
+        """Those that may be reached from now on: fewer, where they are let through port by port."""
         ports = self.rules.ports(name.to_text(omit_final_dot=True))
         if ports:
+            addresses = addresses[: max(1, _PINS_AT_ONCE // len(ports))]
             await self._pin(addresses, ports)
+        return addresses
 
 
 def _addresses(

@@ -5,8 +5,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import anyio
+import structlog
 from anyio.abc import SocketAttribute, SocketStream, TaskGroup, TaskStatus, UDPSocket
 
+_log = structlog.stdlib.get_logger(__name__)
 ASKING_MAX = 16
 STREAMS_MAX = 8
 STREAM_S = 10.0
@@ -46,6 +48,10 @@ class _Resolver:
         try:
             with self.scope:
                 await self._serve(task_status)
+        except* (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as gone:
+            _log.warning(
+                "a sandbox's names are not answered any more", error=str(gone.exceptions[0])
+            )
         finally:
             self.ended.set()
 
@@ -72,7 +78,7 @@ class _Resolver:
 
     async def _datagram(self, socket: UDPSocket, wire: bytes, host: str, port: int) -> None:
         async with self._asking:
-            said = await self._answer(wire)
+            said = await self._said(wire)
         if said is None:
             return
         async with self._sending:
@@ -85,7 +91,14 @@ class _Resolver:
                 return
             async with self._streams:
                 with anyio.move_on_after(STREAM_S):
-                    await _converse(peer, self._answer)
+                    await _converse(peer, self._said)
+
+    async def _said(self, wire: bytes) -> bytes | None:
+        try:
+            return await self._answer(wire)
+        except Exception:  # noqa: BLE001 - a keeper: one question must not end all networks
+            _log.exception("a question about a name failed")
+            return None
 
 
 def _cut(said: bytes) -> bytes:

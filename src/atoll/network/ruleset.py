@@ -15,6 +15,9 @@ _NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"
 _REFUSE = "counter reject with icmpx admin-prohibited"
 _PORTS = "meta l4proto { tcp, udp }"
 _MAPS = ("onward", "local", "names")
+# Connections of one sandbox that the host remembers: the table for them is all sandboxes' own.
+FLOWS_MAX = 4096
+_ASKS = f"ct status dnat ct original ip daddr {RESOLVER}"
 PIN_S = 3600
 PINS_MAX = 4096
 _BOUND = f"size {PINS_MAX}; flags timeout; timeout {PIN_S}s;"
@@ -150,6 +153,14 @@ def pinned(place: Place | None, addresses: Sequence[Address], ports: frozenset[i
     return "\n".join(lines) + "\n"
 
 
+def unpinned(place: Place | None) -> str:
+    """Let none of these through any more."""
+    name, suffix = "atoll", ""
+    if place is not None:
+        name, suffix = table(place.owner), f"_{place.number}"
+    return "\n".join(f"flush set inet {name} {each}{suffix}" for each in _PINS) + "\n"
+
+
 def changed(place: Place, rules: Rules) -> str:
     """Other rules for it, in one step."""
     name, own = table(place.owner), place.number
@@ -178,10 +189,12 @@ def _filled(place: Place, rules: Rules) -> list[str]:
         f"ip saddr != {place.guest4} counter drop",
         f"ip6 saddr != {place.guest6} counter drop",
     ]
-    onward = [*spoofed, *_decision(rules, *sets)]
+    many = f"ct state new ct count over {FLOWS_MAX} {_REFUSE}"
+    onward = [*spoofed, many, *_decision(rules, *sets)]
     local = [
         *spoofed,
-        f"ct status dnat ct original ip daddr {RESOLVER} accept",
+        f"{_ASKS} limit rate over 200/second burst 400 packets drop",
+        f"{_ASKS} accept",
         *_listed(rules.deny, _REFUSE),
         *_listed([each for each in rules.allow if each.explicit], "accept"),
         _REFUSE,

@@ -209,8 +209,16 @@ class RootUplink:
         with anyio.CancelScope(shield=True):
             async with self._changing:
                 if self.names.rules is asked:
-                    await commands.nft(ruleset.pinned(None, addresses, ports), within=self._within)
-                    await commands.nft(ruleset.pinned(self._place, addresses, ports))
+                    try:
+                        await self._add(addresses, ports)
+                    except BackendFault:  # full: the guest has to ask again for what it still needs
+                        await commands.nft(ruleset.unpinned(None), within=self._within)
+                        await commands.nft(ruleset.unpinned(self._place))
+                        await self._add(addresses, ports)
+
+    async def _add(self, addresses: Sequence[Address], ports: frozenset[int | None]) -> None:
+        await commands.nft(ruleset.pinned(None, addresses, ports), within=self._within)
+        await commands.nft(ruleset.pinned(self._place, addresses, ports))
 
 
 def _forward() -> None:

@@ -42,6 +42,7 @@ __all__ = [
 
 GRACE_S = 10.0
 _PIECE = 64 * 1024
+_BATCH_SHARE_MIN = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -151,6 +152,9 @@ class Executions:
             )
         if concurrency < 1:
             raise InvalidRequest("concurrency must be at least 1.", field="concurrency")
+        # All results are held until the last is there: together they have the bound of one.
+        share = max(_BATCH_SHARE_MIN, self._bounds.output_bytes // max(1, len(requests)))
+        requests = [replace(each, output_bytes=min(each.output_bytes, share)) for each in requests]
         results: dict[int, ExecutionResult | AtollError] = {}
         todo = iter(enumerate(requests))
 

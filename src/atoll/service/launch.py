@@ -50,7 +50,7 @@ class Launcher:
 
         Cancelled while it starts, a background process goes on, another is ended.
         """
-        spec = self._keeper.vault.given(held.record, spec)
+        spec = await self._secretly(held, spec)
         live = await self._joined(held, spec, background=background)
         try:
             live.stored = True
@@ -71,7 +71,7 @@ class Launcher:
     async def begin(self, held: Held, spec: ProcessSpec) -> tuple[LiveProcess, Collected]:
         """Start, and store within 50 ms."""
         collected = Collected()
-        spec = self._keeper.vault.given(held.record, spec)
+        spec = await self._secretly(held, spec)
         live = await self._joined(held, spec, background=False, collected=collected)
         try:
             self._keeper.spawn(live.run, held.box, spec, self._settle_late(held))
@@ -81,6 +81,13 @@ class Launcher:
             raise
         await self._ledger.note(live)
         return live, collected
+
+    async def _secretly(self, held: Held, spec: ProcessSpec) -> ProcessSpec:
+        """With the sandbox's secrets. Its logs know from then on that they may hold some."""
+        given = self._keeper.vault.given(held.record, spec)
+        if given.secrets or held.record.secrets:
+            await self._logs.mark_secret(held.record.id)
+        return given
 
     def feed(self, live: LiveProcess, stdin: bytes) -> None:
         """Have the process fed, and its input closed then."""

@@ -14,6 +14,7 @@ from atoll.service.audit import Audit
 from atoll.service.backends import NETWORK, Backends
 from atoll.service.caller import Caller
 from atoll.service.keeper import Keeper
+from atoll.service.locks import Locks
 from atoll.service.requests import ChangeSandbox
 from atoll.service.sandboxes import Sandboxes
 
@@ -33,6 +34,7 @@ class Networks(anyio.AsyncContextManagerMixin):
         self._keeper = keeper
         self._backends = backends
         self._audit = audit
+        self._changing = Locks()
         self._seen: dict[str, int] = {}
         self.denied = 0
 
@@ -84,6 +86,11 @@ class Networks(anyio.AsyncContextManagerMixin):
         runs. `Unsupported` where its backend has none.
         """
         record = await self._sandboxes.get(caller, sandbox)
+        async with self._changing.hold(record.id):
+            await self._put(caller, record, policy)
+        return await self.get(caller, record.id)
+
+    async def _put(self, caller: Caller, record: SandboxRecord, policy: NetworkPolicy) -> None:
         if policy.mode != "none" and not await self._backends.can(record.backend, NETWORK):
             raise Unsupported(f"Backend {record.backend} cannot do: network.")
         box = self._box(record.id)
@@ -91,7 +98,6 @@ class Networks(anyio.AsyncContextManagerMixin):
             box.check_network(policy)
         await self._sandboxes.update(caller, record.id, ChangeSandbox(network=policy))
         await self._enforce(record.id, policy)
-        return await self.get(caller, record.id)
 
     async def _enforce(self, sandbox_id: str, policy: NetworkPolicy) -> None:
         box = self._box(sandbox_id)  # another one, if it was started meanwhile

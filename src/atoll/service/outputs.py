@@ -16,6 +16,7 @@ from atoll.service.output import LOG_BYTES, TAIL_BYTES, OutputLog
 from atoll.service.requests import OutputChunk
 
 LATENESS_S = 0.025
+_MARK = ".secret"
 _READ_BYTES = 256 * 1024
 
 
@@ -30,6 +31,8 @@ class OutputLogs(AsyncContextManagerMixin):
         self._limit_bytes = limit_bytes
         self._live: dict[tuple[str, int], OutputLog] = {}
         self._unwritten: set[OutputLog] = set()
+        self._secret: set[str] = set()
+        self._born: set[str] = set()
         self._news = anyio.Event()
 
     @asynccontextmanager
@@ -45,6 +48,8 @@ class OutputLogs(AsyncContextManagerMixin):
 
     def begin(self, sandbox_id: str, number: int) -> OutputLog:
         """The log of a process about to start."""
+        if number == 1:
+            self._born.add(sandbox_id)
         log = OutputLog(
             folder=self._root / sandbox_id,
             number=number,
@@ -103,8 +108,20 @@ class OutputLogs(AsyncContextManagerMixin):
             if piece.finished or not piece.chunks:
                 return
 
+    async def mark_secret(self, sandbox_id: str) -> None:
+        """What its programs print may hold secrets, which only this process knows. Idempotent."""
+        if sandbox_id not in self._secret:
+            await to_thread.run_sync(_mark, self._root / sandbox_id / _MARK)
+            self._secret.add(sandbox_id)
+
     async def tail(self, sandbox_id: str, size: int = TAIL_BYTES) -> bytes:
-        """The last bytes of the newest log of a sandbox, for its post-mortem."""
+        """The last bytes of the newest log of a sandbox, for its post-mortem.
+
+        Nothing where secrets were used before this process began: nobody knows what to leave out.
+        """
+        marked = self._root / sandbox_id / _MARK
+        if sandbox_id not in self._born and await to_thread.run_sync(marked.exists):
+            return b""
         return await to_thread.run_sync(_newest_tail, self._root / sandbox_id, size)
 
     async def repair(self, sandbox_id: str, number: int) -> None:
@@ -115,6 +132,8 @@ class OutputLogs(AsyncContextManagerMixin):
         """Remove all logs of a sandbox. Idempotent."""
         for key in [key for key in self._live if key[0] == sandbox_id]:
             self.abandon(*key)
+        self._secret.discard(sandbox_id)
+        self._born.discard(sandbox_id)
         remove = partial(_remove, self._root / sandbox_id)
         await to_thread.run_sync(remove)
 
@@ -157,6 +176,11 @@ def _newest_tail(folder: Path, size: int) -> bytes:
             at, tail = chunk.position_after, (tail + chunk.data)[-size:]
         if piece.finished or not piece.chunks:
             return tail
+
+
+def _mark(place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.touch()
 
 
 def _remove(folder: Path) -> None:

@@ -9,7 +9,7 @@
 
 import anyio
 
-from atoll.core.errors import Conflict, Unsupported
+from atoll.core.errors import AtollError, Conflict, Unsupported
 from atoll.core.ports import Pausable
 from atoll.core.records import SandboxRecord
 from atoll.core.states import State
@@ -66,8 +66,13 @@ class Pauser:
             if held.record.state is not State.PAUSED:
                 return held.record
             with anyio.CancelScope(shield=True):
-                await box.resume()
+                # Stored first: what runs unbeknown would neither be stopped nor be paused again.
                 held.record = await turn(self._store, held.record, State.RUNNING)
+                try:
+                    await box.resume()
+                except AtollError:
+                    held.record = await turn(self._store, held.record, State.PAUSED)
+                    raise
             self._keeper.touches.touch(record.id)
             used = self._keeper.touches.last(record.id, held.record.last_used_at)
             self._keeper.expiries.track(held.record, used)

@@ -53,8 +53,8 @@ class Vault:
         return replace(spec, env={**variables, **spec.env}, files={**files, **spec.files})
 
     def redacted(self, record: SandboxRecord, output: bytes) -> bytes:
-        """Output without any secret in it, for what is stored. Nothing where one was lost."""
-        if self._lost(record):
+        """Output without any secret in it, for what is stored; nothing where one was lost."""
+        if self._lost(record) or len(self._hidden.get(record.id, ())) > _MOST:
             return b""
         hidden = sorted(self._hidden.get(record.id, ()), key=len, reverse=True)
         for secret in hidden:
@@ -71,7 +71,7 @@ class Vault:
         hidden = self._hidden.setdefault(sandbox_id, set())
         for secret in secrets:
             raw = secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogateescape")
-            if len(raw) >= SHORTEST and len(hidden) < _MOST:
+            if len(raw) >= SHORTEST:
                 hidden.add(raw)
 
 

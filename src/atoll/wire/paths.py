@@ -100,9 +100,12 @@ def parent(root_fd: int, path: str) -> Generator[tuple[int, str], None, None]:
         os.close(fd)
 
 
-def make_parents(root_fd: int, path: str, mode: int = 0o755) -> None:
-    """Make every missing directory above and including `path`, one step at a time beneath root."""
-    current = ""
+def make_parents(root_fd: int, path: str, mode: int = 0o755) -> int:
+    """Make every missing directory above and including `path`, one step at a time beneath root.
+
+    How many were missing.
+    """
+    current, made = "", 0
     for part in [p for p in path.split("/") if p]:
         above, current = current or "/", f"{current}/{part}"
         try:
@@ -114,8 +117,10 @@ def make_parents(root_fd: int, path: str, mode: int = 0o755) -> None:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(part, mode, dir_fd=fd)
+                made += 1
         finally:
             os.close(fd)
+    return made
 
 
 def open_regular(root_fd: int, path: str) -> int:

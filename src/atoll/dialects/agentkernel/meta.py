@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from atoll.core.errors import Forbidden
 from atoll.dialects.agentkernel import boxes, shapes
 from atoll.dialects.agentkernel.shapes import Json
 from atoll.dialects.agentkernel.state import State, caller, reply, state
@@ -42,13 +43,16 @@ async def status(request: Request) -> Response:
 async def stats(request: Request) -> Response:
     """The same with the numbers of the pool."""
     here = state(request)
-    body = await _status(here, caller(request))
-    return reply({**body, "pool": dict(here.services.pool.stats())})
+    who = caller(request)
+    body = await _status(here, who)
+    return reply({**body, "pool": dict(here.services.pool.stats()) if who.admin else {}})
 
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
     """Counters and gauges, for Prometheus."""
+    if not caller(request).admin:
+        raise Forbidden("The metrics are of all tenants, so they are for admins only.")
     return Response(state(request).front.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import anyio
+import anyio.lowlevel
 import h11
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
@@ -21,6 +22,8 @@ from atoll.http.ports.place import Place
 HEAD_BYTES = 64 * 1024
 SEND_S = 60.0
 _PIECE = 64 * 1024
+_EARLY_MAX = 32  # what comes before an answer: 100, 103 and their like
+_TURN = 64
 _STATUSES = range(200, 600)
 
 
@@ -37,6 +40,7 @@ class Exchange:
         self._idle_s = idle_s
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
         self._head = anyio.CancelScope()
+        self._events = 0
         self._gone = False
 
     async def run(self, receive: Receive, send: Send) -> None:
@@ -125,13 +129,14 @@ class Exchange:
         try:
             with self._head:
                 self._head.deadline = anyio.current_time() + self._answer_s
-                while True:
+                for _ in range(_EARLY_MAX):
                     event = await self._next()
                     if isinstance(event, h11.Response) and event.status_code in _STATUSES:
                         self._head.deadline = float("inf")
                         return event
                     if not isinstance(event, h11.InformationalResponse):
                         raise self._bad("its status is none")
+                raise self._bad("it keeps saying that the answer will come")
         except h11.RemoteProtocolError as error:
             raise self._bad(str(error)) from error
         except ConnectionError as error:
@@ -157,6 +162,9 @@ class Exchange:
         while True:
             event = self._http.next_event()
             if event is not h11.NEED_DATA:
+                self._events += 1
+                if self._events % _TURN == 0:  # a piece may hold thousands of them
+                    await anyio.lowlevel.checkpoint()
                 return event
             self._http.receive_data(await self._line.receive(_PIECE))
 

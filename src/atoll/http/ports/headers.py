@@ -8,6 +8,7 @@ has a prefix on its way, in both directions.
 """
 
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -30,7 +31,7 @@ _OURS = frozenset(
 )  # fmt: skip
 # What a client may send to the program, and hear from it, only with the prefix.
 _WRAPPED_IN = frozenset({b"authorization", b"cookie"})
-_WRAPPED_OUT = frozenset({b"set-cookie", b"www-authenticate"})
+_WRAPPED_OUT = frozenset({b"set-cookie", b"www-authenticate", b"refresh"})
 _OF_THE_ORIGIN = frozenset(
     {
         b"set-cookie2", b"clear-site-data", b"strict-transport-security", b"public-key-pins",
@@ -39,6 +40,9 @@ _OF_THE_ORIGIN = frozenset(
         b"date", b"x-request-id", b"x-content-type-options",
     }
 )  # fmt: skip
+# What makes a client ask again: with its key in hand, it must not be led to somebody else, nor to
+# another part of this server. Such an answer keeps it under the prefix.
+_LEADING = frozenset({b"location", b"content-location"})
 _NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -88,8 +92,9 @@ def outward(pairs: Iterable[tuple[bytes, bytes]], *, port: int, prefix: str) -> 
     for name, value in given:
         if name in _WRAPPED_OUT:
             found.append((PREFIX + name, value))
-        elif name == b"location":
-            found.append((name, _location(value, port, prefix)))
+        elif name in _LEADING:
+            place = _location(value, port, prefix)
+            found.append((name, place) if _stays(place, prefix) else (PREFIX + name, value))
         elif not (
             name in hop
             or name in _OF_THE_ORIGIN
@@ -98,6 +103,17 @@ def outward(pairs: Iterable[tuple[bytes, bytes]], *, port: int, prefix: str) -> 
             found.append((name, value))
     found += [(b"content-security-policy", SANDBOX), (b"x-atoll-guest", b"%d" % port)]
     return found
+
+
+def _stays(place: bytes, prefix: str) -> bool:
+    """Whether a client that goes there is still at the program."""
+    text = unquote(place.decode("latin-1"))
+    path = text.partition("?")[0].partition("#")[0]
+    if "\\" in text or not text.isprintable() or ".." in path.split("/"):
+        return False
+    if path.startswith("/"):
+        return path.startswith(f"{prefix.rstrip('/')}/")
+    return ":" not in path.partition("/")[0]
 
 
 def _location(value: bytes, port: int, prefix: str) -> bytes:

@@ -11,6 +11,7 @@ import socket
 from typing import Any, Protocol
 
 import anyio
+import anyio.lowlevel
 
 from atoll.core.errors import BackendFault, NotListening
 from atoll.guest import dialing
@@ -38,9 +39,13 @@ class SocketConnection:
 
     async def receive(self, most: int = 65_536) -> bytes:
         try:
-            return self._sock.recv(most)
+            data = self._sock.recv(most)
         except BlockingIOError:
             return await self._loop.sock_recv(self._sock, most)
+        # A guest that always has something to say does not keep the others, nor its own deadline,
+        # from their turn.
+        await anyio.lowlevel.checkpoint()
+        return data
 
     async def send(self, data: bytes) -> None:
         view = memoryview(data)
@@ -48,6 +53,8 @@ class SocketConnection:
             view = view[self._sock.send(view) :]
         if view:
             await self._loop.sock_sendall(self._sock, view)
+        else:
+            await anyio.lowlevel.checkpoint()
 
     async def end(self) -> None:
         with contextlib.suppress(OSError):
