@@ -21,6 +21,7 @@ MAY_CATCH_ALL = (
     "atoll.service.keeper",
     "atoll.service.pool",
     "atoll.service.reconcile",
+    "atoll.network.resolver",  # one guest's question
 )
 
 

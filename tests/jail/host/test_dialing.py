@@ -21,7 +21,7 @@ def _flood(sock: socket.socket) -> None:
 
 async def test_a_flood_leaves_deadlines_their_turn() -> None:
     ours, theirs = socket.socketpair()
-    ours.setblocking(False)  # noqa: FBT003
+    ours.setblocking(False)
     line = SocketConnection(ours)
     flood = threading.Thread(target=_flood, args=(theirs,))
     flood.start()
