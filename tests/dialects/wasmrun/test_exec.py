@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from atoll.dialects.wasmrun import modules
 from tests.dialects.wasmrun.rig import Session, Spoken, speaking_wasmrun
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("userns", "deno")]
@@ -252,7 +253,10 @@ def _large(answer: int) -> str:
 
 @pytest.mark.needs("wasm")
 @pytest.mark.parity("exec.wasm")
-async def test_a_module_that_is_slow_to_compile(tmp_path: Path) -> None:
+async def test_a_module_that_is_slow_to_compile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modules, "SLOW_S", 0.0)  # on a quick machine it is not slow enough
     async with speaking_wasmrun(tmp_path) as spoken:
         session = await spoken.session()
         known = spoken.dialect.here.sessions.everyone()[0].slow
