@@ -86,9 +86,9 @@ def _work(url: str, kept: dict[str, bytes], gone: set[str], seed: int) -> None:
                 kept[copy.id] = content
             elif turn % 4 == 3:
                 box.snapshot(force=True)
-                kept.pop(box.id)
-                gone.add(box.id)
+                kept.pop(box.id)  # from here to the answer it may be there or not
                 box.destroy()
+                gone.add(box.id)
 
 
 def test_kill_9_at_any_moment(tmp_path: Path) -> None:
