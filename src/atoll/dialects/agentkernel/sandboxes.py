@@ -1,11 +1,13 @@
 """The routes of sandboxes."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from atoll.core.records import SandboxRecord
 from atoll.dialects.agentkernel import boxes
 from atoll.dialects.agentkernel.document import takes
 from atoll.dialects.agentkernel.errors import BadRequest
@@ -15,6 +17,8 @@ from atoll.dialects.agentkernel.shapes import info
 from atoll.dialects.agentkernel.state import caller, reply, state
 from atoll.dialects.agentkernel.words import check_name, moment, seconds
 from atoll.http.schemas.sandbox import ChangeSandboxRequest
+from atoll.service.caller import Caller
+from atoll.service.sandboxes import Sandboxes
 
 router = APIRouter()
 ONE = "/sandboxes/{name}"
@@ -77,46 +81,43 @@ async def patch_sandbox(request: Request, name: str) -> Response:
 @router.delete(ONE)
 async def delete_sandbox(request: Request, name: str) -> Response:
     """Stop and remove one."""
-    here, who = state(request), caller(request)
-    record = await boxes.find(here, who, name)
-    await here.services.sandboxes.destroy(who, record.id)
-    return reply("Sandbox removed")
+    return await _turned(request, name, Sandboxes.destroy, "removed")
 
 
 @router.post(f"{ONE}/start")
 async def start_sandbox(request: Request, name: str) -> Response:
     """Start one."""
-    here, who = state(request), caller(request)
-    record = await boxes.find(here, who, name)
-    await here.services.sandboxes.start(who, record.id)
-    return reply("Sandbox started")
+    return await _turned(request, name, Sandboxes.start, "started")
 
 
 @router.post(f"{ONE}/stop")
 async def stop_sandbox(request: Request, name: str) -> Response:
     """End its processes and keep its files."""
-    here, who = state(request), caller(request)
-    record = await boxes.find(here, who, name)
-    await here.services.sandboxes.stop(who, record.id)
-    return reply("Sandbox stopped")
+    return await _turned(request, name, Sandboxes.stop, "stopped")
 
 
 @router.post(f"{ONE}/pause")
 async def pause_sandbox(request: Request, name: str) -> Response:
     """Let its processes stand still."""
-    here, who = state(request), caller(request)
-    record = await boxes.find(here, who, name)
-    await here.services.sandboxes.pause(who, record.id)
-    return reply("Sandbox paused")
+    return await _turned(request, name, Sandboxes.pause, "paused")
 
 
 @router.post(f"{ONE}/resume")
 async def resume_sandbox(request: Request, name: str) -> Response:
     """Let them go on."""
+    return await _turned(request, name, Sandboxes.resume, "resumed")
+
+
+async def _turned(
+    request: Request,
+    name: str,
+    act: Callable[[Sandboxes, Caller, str], Awaitable[SandboxRecord]],
+    into: str,
+) -> Response:
     here, who = state(request), caller(request)
     record = await boxes.find(here, who, name)
-    await here.services.sandboxes.resume(who, record.id)
-    return reply("Sandbox resumed")
+    await act(here.services.sandboxes, who, record.id)
+    return reply(f"Sandbox {into}")
 
 
 @router.post(f"{ONE}/extend", openapi_extra=takes(ExtendIn))
