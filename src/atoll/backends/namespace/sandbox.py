@@ -21,11 +21,11 @@ from atoll.jail.freezer import Freezer
 from atoll.jail.host.dialing import SocketConnection, dial
 from atoll.jail.host.files import JailedFiles
 from atoll.jail.host.process import JailedProcess
+from atoll.jail.host.starting import START_S, started
 from atoll.jail.host.waiting import Waiting, order, waiting
 from atoll.jail.spawn import Made, Zygote
 from atoll.wire.message import Header
 
-START_S = 10.0
 DIE_S = 10.0
 STANDBY_S = 2.0
 
@@ -144,24 +144,7 @@ class NamespaceSandbox:
         header, blob = order(spec, self.spec.env)
         header["cold"] = self.spec.image != HOST  # its python3 is its own
         self._watch_memory()
-        process = None
-        one = None
-        try:
-            with anyio.fail_after(START_S):
-                one, pid = await self._confined(spec)
-                process = JailedProcess(self, spec, pid, *one.plumbed(spec))
-                self._adopt(one, process)
-                await one.become(spec, header, blob, self.id)
-        except BaseException as error:
-            if process is not None:
-                process.end(ExitReason.CANCELLED)
-            if isinstance(error, TimeoutError):
-                raise BackendFault("The program did not start.", sandbox_id=self.id) from error
-            raise
-        finally:
-            if one is not None:
-                one.close()
-        return process
+        return await started(self, spec, (header, blob), lambda: self._confined(spec), self._adopt)
 
     async def _confined(self, spec: ProcessSpec) -> tuple[Waiting, int]:
         """A process that waits to become that program, and its pid. The first one mounts /proc."""
@@ -170,18 +153,18 @@ class NamespaceSandbox:
                 if not self._mounted:
                     return await self._first(spec)
         one = self._fork(spec, first=False)
-        return one, await self._pid(one)
+        return one, await one.pid(self.id)
 
     async def _first(self, spec: ProcessSpec) -> tuple[Waiting, int]:
         standby, self._standby = self._standby, None
         one = standby or self._fork(spec, first=True)
-        pid = await self._pid(one)
+        pid = await one.pid(self.id)
         self._mounted = True
         if standby is None or spec.tty is None:
             return one, pid
         standby.close()
         one = self._fork(spec, first=False)
-        return one, await self._pid(one)
+        return one, await one.pid(self.id)
 
     def _spare(self) -> None:
         """Let go of the program that waits in a kept sandbox, once it has mounted /proc."""
@@ -195,13 +178,6 @@ class NamespaceSandbox:
         one.close()
         self._numbers.discard(one.number)
         self._zygote.forget(one.number)
-
-    async def _pid(self, one: Waiting) -> int:
-        try:
-            return await one.pid(self.id)
-        except BaseException:
-            one.close()
-            raise
 
     def _fork(self, spec: ProcessSpec, *, first: bool) -> Waiting:
         number, report = self._zygote.expect()

@@ -13,11 +13,11 @@ from atoll.core.errors import BackendFault, Conflict, Unsupported
 from atoll.core.model import Change, ExitReason, ProcessSpec, SandboxSpec
 from atoll.jail.host.files import JailedFiles
 from atoll.jail.host.process import JailedProcess
+from atoll.jail.host.starting import started
 from atoll.jail.host.waiting import Waiting, order, waiting
 from atoll.jail.spawn import Zygote
 from atoll.wire.message import Header
 
-START_S = 10.0
 DIE_S = 10.0
 
 
@@ -66,24 +66,11 @@ class PlainSandbox:
             raise Unsupported("Workers have no terminals.")
         if len(self._forks) >= self.spec.limits.processes:
             raise Conflict("The sandbox cannot start another process.")
-        header, blob = order(spec, self.spec.env)
-        process = None
+        return await started(self, spec, order(spec, self.spec.env), self._confined, self._adopt)
+
+    async def _confined(self) -> tuple[Waiting, int]:
         one = self._fork()
-        try:
-            with anyio.fail_after(START_S):
-                pid = await one.pid(self.id)
-                process = JailedProcess(self, spec, pid, *one.plumbed(spec))
-                self._adopt(one, process)
-                await one.become(spec, header, blob, self.id)
-        except BaseException as error:
-            if process is not None:
-                process.end(ExitReason.CANCELLED)
-            if isinstance(error, TimeoutError):
-                raise BackendFault("The program did not start.", sandbox_id=self.id) from error
-            raise
-        finally:
-            one.close()
-        return process
+        return one, await one.pid(self.id)
 
     def _fork(self) -> Waiting:
         number, report = self._zygote.expect()

@@ -33,7 +33,17 @@ class Waiting:
     report: asyncio.Future[Header]
 
     async def pid(self, sandbox_id: str) -> int:
-        """Its pid, once it is confined. With a terminal, `streams` holds that afterwards."""
+        """Its pid, once it is confined; closed when it never is.
+
+        With a terminal, `streams` holds that afterwards.
+        """
+        try:
+            return await self._pid(sandbox_id)
+        except BaseException:
+            self.close()
+            raise
+
+    async def _pid(self, sandbox_id: str) -> int:
         while True:
             try:
                 raw, extra, _, _ = self.sock.recvmsg(_HELLO_MAX, _ONE_FD, socket.MSG_CMSG_CLOEXEC)
