@@ -4,6 +4,7 @@
 several times on the way.
 """
 
+import os
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -83,6 +84,18 @@ class Forward:
             parts.append(bytes(part))
             size -= len(part)
         return b"".join(parts)
+
+    def copy(self, position: int, size: int, fd: int) -> bool:
+        """Write `size` bytes from a position on to a file; False when there are fewer."""
+        self.seek(position)
+        while size:
+            part = self.some(size)
+            if not part:
+                return False
+            size -= len(part)
+            while part:
+                part = part[os.write(fd, part) :]
+        return True
 
     def seek(self, position: int) -> int:
         """Pass over what lies between. `ValueError` for a place that is gone."""

@@ -258,15 +258,8 @@ def _unpack_file(
     try:
         if member.issparse() or member.size < 0:
             raise BadArchive(f"entry {member.name!r} is sparse, or of a size below zero")
-        source.seek(member.offset_data)
-        left = member.size
-        while left:
-            part = source.some(left)
-            if not part:
-                raise BadArchive(f"entry {member.name!r} is cut short")
-            left -= len(part)
-            while part:
-                part = part[os.write(fd, part) :]
+        if not source.copy(member.offset_data, member.size, fd):
+            raise BadArchive(f"entry {member.name!r} is cut short")
         os.fchmod(fd, member.mode & 0o777)
         with contextlib.suppress(OSError, OverflowError, ValueError):
             os.utime(fd, (member.mtime, member.mtime))

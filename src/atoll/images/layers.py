@@ -240,15 +240,8 @@ def _file(
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=directory)
     try:
-        source.seek(member.offset_data)
-        left = member.size
-        while left:
-            part = source.some(left)
-            if not part:
-                raise BadLayer(f"{member.name!r} is cut short")
-            left -= len(part)
-            while part:
-                part = part[os.write(fd, part) :]
+        if not source.copy(member.offset_data, member.size, fd):
+            raise BadLayer(f"{member.name!r} is cut short")
         os.fchmod(fd, 0o755 if member.mode & 0o111 else 0o644)
         with contextlib.suppress(OSError, OverflowError, ValueError):
             os.utime(fd, (member.mtime, member.mtime))
