@@ -95,7 +95,7 @@ def _namespace(settings: Settings) -> Backend:
 
 def _uplinks(settings: Settings) -> Uplinks | None:
     """What gives sandboxes a network; nothing of it is touched where no mode needs one."""
-    if set(settings.network_modes) <= {"none"}:
+    if not settings.networked:
         return None
     owner = hashlib.sha256(os.fsencode(settings.data_dir.resolve())).hexdigest()
     upstream = Upstream([str(each) for each in settings.network_dns])
@@ -295,7 +295,8 @@ async def _wire(
     image_service = ImagesOf(images=images, names=images, store=store, audit=audit)
     networks = Networks(sandboxes=sandboxes, keeper=keeper, backends=backends, audit=audit)
     await stack.enter_async_context(keeper)
-    await stack.enter_async_context(networks)
+    if settings.networked:
+        await stack.enter_async_context(networks)
     await stack.enter_async_context(janitor)
     await stack.enter_async_context(pool)
     await stack.enter_async_context(image_service)

@@ -320,6 +320,11 @@ class Settings(BaseModel):
         return Profiles(own, default=self.default_profile, modes=self.network_modes)
 
     @property
+    def networked(self) -> bool:
+        """Whether any sandbox may have a network."""
+        return not set(self.network_modes) <= {"none"}
+
+    @property
     def max_limits(self) -> Limits:
         """The operator's bounds on what requests may ask."""
         return Limits(

@@ -13,7 +13,7 @@ first that fits:
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from atoll.core.errors import InvalidRequest
 from atoll.core.model import NetworkPolicy
@@ -78,7 +78,7 @@ class Rules:
     mode: str = "none"
     deny: tuple[Entry, ...] = ()
     allow: tuple[Entry, ...] = ()
-    guarded: tuple[Network, ...] = field(default=GUARDED)
+    guarded: tuple[Network, ...] = GUARDED
 
     @property
     def named(self) -> tuple[Entry, ...]:

@@ -21,7 +21,6 @@ from atoll.network.resolver import listening
 
 DIRECTORY = Path("/run/atoll/network")
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
-_FORWARD6 = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 _log = structlog.stdlib.get_logger(__name__)
 
 

@@ -14,6 +14,7 @@ from atoll.service.audit import Audit
 from atoll.service.backends import NETWORK, Backends
 from atoll.service.caller import Caller
 from atoll.service.keeper import Keeper
+from atoll.service.lives import on_behalf_of
 from atoll.service.locks import Locks
 from atoll.service.requests import ChangeSandbox
 from atoll.service.sandboxes import Sandboxes
@@ -62,8 +63,7 @@ class Networks(anyio.AsyncContextManagerMixin):
                 held = self._keeper.held(name)
                 if news and held is not None:
                     self.denied += news
-                    who = Caller(held.record.tenant, "network", admin=False, key_id=None,
-                                 max_sandboxes=0, max_concurrent=0)  # fmt: skip
+                    who = on_behalf_of(held.record, "network")
                     self._audit.record("network.denied", who, "denied", name, count=news)
 
     async def _look_forever(self) -> None:
