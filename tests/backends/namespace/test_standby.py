@@ -1,6 +1,7 @@
 """A kept sandbox has a program that waits when it is opened, and none when it is idle."""
 
 import os
+import socket
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from anyio import to_thread
 
 from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
 from atoll.backends.namespace.sandbox import STANDBY_S
+from atoll.core.errors import BackendFault
 from atoll.core.model import ProcessSpec, SandboxSpec, TtySize
 from atoll.core.ports import Sandbox
 from atoll.testing.backend.running import program, run, script
@@ -78,6 +80,21 @@ async def test_programs_at_once_all_find_proc(backend: NamespaceBackend) -> None
             for _ in range(4):
                 tasks.start_soon(tell)
         assert told == ["cat\n"] * 4
+
+
+async def test_one_that_failed_is_no_sign_of_proc(backend: NamespaceBackend) -> None:
+    async with backend.open(KEPT) as box:
+        one = box._standby
+        assert one is not None
+        real, theirs = one.sock, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        one.sock, other = theirs
+        one.sock.setblocking(False)
+        with real, other:
+            other.send(b"OSError: no room")
+            box._spare()
+            with pytest.raises(BackendFault, match="no room"):
+                await box.start(NAME)
+        assert await said(box, NAME) == "cat\n"
 
 
 async def test_a_terminal_comes_first(backend: NamespaceBackend) -> None:

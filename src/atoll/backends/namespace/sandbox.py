@@ -171,9 +171,12 @@ class NamespaceSandbox:
         one = self._standby
         if one is None:
             return
-        if not _readable(one.sock.fileno()):
+        said = one.said()
+        if said is None:
             self._patience = self._loop.call_later(STANDBY_S, self._spare)
             return
+        if not said.isdigit():
+            return  # it failed, and /proc is not mounted: whoever starts a program hears of it
         self._standby, self._mounted = None, True
         one.close()
         self._numbers.discard(one.number)

@@ -63,6 +63,13 @@ class Waiting:
             raise BackendFault(f"A program could not be confined: {said}", sandbox_id=sandbox_id)
         return int(raw)
 
+    def said(self) -> bytes | None:
+        """What it says of its confinement, which `pid` then reads; None while it says nothing."""
+        try:
+            return self.sock.recv(_HELLO_MAX, socket.MSG_PEEK)
+        except BlockingIOError:
+            return None
+
     def plumbed(self, spec: ProcessSpec) -> tuple[dict[int, Channel], int | None]:
         """Its output pipes and its stdin, which the caller owns from now on."""
         streams, self.streams = self.streams, []
