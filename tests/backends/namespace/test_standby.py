@@ -97,6 +97,40 @@ async def test_one_that_failed_is_no_sign_of_proc(backend: NamespaceBackend) -> 
         assert await said(box, NAME) == "cat\n"
 
 
+async def test_who_gives_up_leaves_it_to_the_next(backend: NamespaceBackend) -> None:
+    mute, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    mute.setblocking(False)
+    with mute, other:
+        async with backend.open(KEPT) as box:
+            one = box._standby
+            assert one is not None
+            real, one.sock = one.sock, mute
+            with anyio.move_on_after(0.1):
+                await box.start(NAME)
+            one.sock = real
+            assert box._standby is one
+            assert await said(box, NAME) == "cat\n"
+            assert box._standby is None
+
+
+async def test_its_end_is_heard_by_who_waits_for_it(backend: NamespaceBackend) -> None:
+    async def start(box: Sandbox) -> None:
+        with pytest.raises(BackendFault, match="has ended"):
+            await box.start(NAME)
+
+    ours, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    with other, anyio.fail_after(8):
+        async with anyio.create_task_group() as tasks:
+            async with backend.open(KEPT) as box:
+                one = box._standby
+                assert one is not None
+                with one.sock:
+                    one.sock = ours
+                tasks.start_soon(start, box)
+                await anyio.wait_all_tasks_blocked()
+
+
 async def test_a_terminal_comes_first(backend: NamespaceBackend) -> None:
     async with backend.open(KEPT) as box:
         first = ProcessSpec(argv=("tty",), tty=TtySize())

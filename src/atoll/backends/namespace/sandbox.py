@@ -14,7 +14,14 @@ from anyio import to_thread
 
 from atoll.core.errors import BackendFault, Conflict, Unsupported
 from atoll.core.images import HOST
-from atoll.core.model import Change, ExitReason, NetworkPolicy, ProcessSpec, SandboxSpec
+from atoll.core.model import (
+    Change,
+    ExitReason,
+    NetworkPolicy,
+    ProcessSpec,
+    SandboxSpec,
+    TtySize,
+)
 from atoll.core.uplinks import Uplink
 from atoll.jail.cgroups import Group
 from atoll.jail.freezer import Freezer
@@ -152,18 +159,24 @@ class NamespaceSandbox:
             async with self._mounting:
                 if not self._mounted:
                     return await self._first(spec)
-        one = self._fork(spec, first=False)
+        one = self._fork(spec.tty)
         return one, await one.pid(self.id)
 
     async def _first(self, spec: ProcessSpec) -> tuple[Waiting, int]:
-        standby, self._standby = self._standby, None
-        one = standby or self._fork(spec, first=True)
+        """It stays until it has spoken, whoever gives up meanwhile: two must not mount at once."""
+        one = self._standby = self._standby or self._fork(None, first=True)
+        try:
+            while one.said() is None:
+                await anyio.wait_readable(one.sock)
+        except anyio.ClosedResourceError:
+            raise BackendFault("The sandbox has ended.", sandbox_id=self.id) from None
+        self._standby = None
         pid = await one.pid(self.id)
         self._mounted = True
-        if standby is None or spec.tty is None:
+        if spec.tty is None:
             return one, pid
-        standby.close()
-        one = self._fork(spec, first=False)
+        one.close()
+        one = self._fork(spec.tty)
         return one, await one.pid(self.id)
 
     def _spare(self) -> None:
@@ -171,7 +184,7 @@ class NamespaceSandbox:
         one = self._standby
         if one is None:
             return
-        said = one.said()
+        said = None if self._mounting.locked() else one.said()
         if said is None:
             self._patience = self._loop.call_later(STANDBY_S, self._spare)
             return
@@ -182,15 +195,15 @@ class NamespaceSandbox:
         self._numbers.discard(one.number)
         self._zygote.forget(one.number)
 
-    def _fork(self, spec: ProcessSpec, *, first: bool) -> Waiting:
+    def _fork(self, tty: TtySize | None, *, first: bool = False) -> Waiting:
         number, report = self._zygote.expect()
         self._numbers.add(number)
-        one, theirs = waiting(number, report, tty=spec.tty is not None)
+        one, theirs = waiting(number, report, tty=tty is not None)
         request: Header = {
             "op": "start", "id": self.id, "n": number, "first": first, **self._limits,
         }  # fmt: skip
-        if spec.tty is not None:
-            request["tty"] = {"rows": spec.tty.rows, "cols": spec.tty.cols}
+        if tty is not None:
+            request["tty"] = {"rows": tty.rows, "cols": tty.cols}
         try:
             with self.group.entries() as groups:
                 self._zygote.tell(request, (self._made.pidfd, *theirs, *groups))
@@ -357,6 +370,7 @@ class NamespaceSandbox:
             await self.ended()
         self._died("closed")
         if self._standby is not None:
+            anyio.notify_closing(self._standby.sock)
             self._standby.close()
             self._standby = None
         for number in self._numbers:
