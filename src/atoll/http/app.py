@@ -15,6 +15,7 @@ from atoll.http import login, pages, probes
 from atoll.http.auth import Authenticator
 from atoll.http.bodies import from_errors
 from atoll.http.describe import describe
+from atoll.http.direct import Direct
 from atoll.http.errors import problem_of, refusal
 from atoll.http.front import Front
 from atoll.http.metrics import Metrics
@@ -108,6 +109,7 @@ def create_app(services: Services, settings: Settings) -> Application:
             Middleware(Boundary),
             Middleware(Bounds, settings=settings, upload=is_upload),
             Middleware(Guard, authenticator=front.authenticator, public=is_public),
+            Middleware(Direct, routes=executions.hot()),
         ],
         exception_handlers={
             HTTPException: _refused,

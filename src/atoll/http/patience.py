@@ -21,15 +21,21 @@ async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
     a listener costs a task.
     """
     outcome: list[T] = []
-    loop = asyncio.get_running_loop()
+    listeners: list[anyio.CancelScope] = []
     try:
         async with anyio.create_task_group() as group:
-            timer = loop.call_later(SOON_S, group.start_soon, _watch, receive, group.cancel_scope)
+
+            def listen() -> None:
+                listeners.append(group.cancel_scope)
+                group.start_soon(_watch, receive, group.cancel_scope)
+
+            timer = asyncio.get_running_loop().call_later(SOON_S, listen)
             try:
                 outcome.append(await work)
             finally:
                 timer.cancel()
-            group.cancel_scope.cancel()
+            for scope in listeners:  # cancelling nobody would cost as much as the rest
+                scope.cancel()
     except BaseExceptionGroup as error:
         raise single(error) from None
     if not outcome:

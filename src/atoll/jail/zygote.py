@@ -123,6 +123,15 @@ class Forker:
         if pid == 0:
             self._become(request, fds)
         self._forks[pid] = (request["id"], request["n"])
+        self._rehearse()
+
+    def _rehearse(self) -> None:
+        """Touch now what a report touches: a page that a fork shares is copied when it is written.
+
+        Else the end of a program would wait for that.
+        """
+        self._reap()
+        message.encode({"op": "exit", "n": 0, "status": 0, "cpu_s": 0.01, "peak": 1024})
 
     def _aim(self, request: message.Header, fds: list[int]) -> None:
         """Arrange where the next fork will be. Raises `OSError`."""

@@ -1,8 +1,9 @@
 """Fresh sandboxes for one-shots: opened ahead where the kind is known, served fairly, used once."""
 
+import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -21,6 +22,8 @@ from atoll.service.lease import Lease
 from atoll.service.shelf import Held, Shape, Shelf, Waiter
 
 __all__ = ["Lease", "Pool", "Shape", "Tuning", "Warm"]
+
+AFTER_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +117,11 @@ class Pool(anyio.AsyncContextManagerMixin):
                 yield lease
             finally:
                 lease.end()
-                held.end()
+                self._soon(held.end)
         finally:
             self._gate.leave(self._clock.monotonic() - entered)
             if shelf is not None:
-                self._top_up(shelf)
+                self._soon(self._top_up, shelf)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
@@ -151,6 +154,10 @@ class Pool(anyio.AsyncContextManagerMixin):
             shelf = Shelf(backend, warm.shape, size=size, openings=self._tuning.openings)
             self._shelves[backend.name, warm.shape] = shelf
             self._top_up(shelf)
+
+    def _soon(self, work: Callable[..., None], *args: object) -> None:
+        """After the answer, which would have to wait for what closing and opening cost."""
+        asyncio.get_running_loop().call_later(AFTER_S, work, *args)
 
     def _shelf(self, backend: Backend, shape: Shape) -> Shelf:
         key = (backend.name, shape)
