@@ -287,7 +287,6 @@ async def _wire(
         backends=backends,
         endings=endings,
         audit=audit,
-        quotas=quotas,
         clock=clock,
         profiles=settings.profile_set,
         images=images,

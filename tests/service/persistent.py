@@ -82,7 +82,6 @@ async def persistent(
         backends=backends,
         endings=endings,
         audit=audit,
-        quotas=quotas,
         clock=clock,
     )
     processes = Processes(

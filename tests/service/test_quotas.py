@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from atoll.core.errors import Busy, QuotaExceeded
+from atoll.core.errors import Busy
 from atoll.service.quotas import Quotas
 from tests.service.rig import ALICE, BOB
 
@@ -34,10 +34,3 @@ def test_an_error_gives_the_place_back() -> None:
     with pytest.raises(ValueError), quotas.running(ALICE):
         raise ValueError
     assert quotas.in_use("alice") == 0
-
-
-def test_sandboxes_have_a_bound() -> None:
-    quotas = Quotas()
-    quotas.check_sandboxes(ALICE, ALICE.max_sandboxes - 1)
-    with pytest.raises(QuotaExceeded, match="5"):
-        quotas.check_sandboxes(ALICE, ALICE.max_sandboxes)

@@ -23,8 +23,11 @@ class Store(Protocol):
     """Records of everything that outlives a request. Tenants never see each other's."""
 
     # sandboxes
-    async def add_sandbox(self, record: SandboxRecord) -> None:
-        """`Conflict` when a living sandbox of the tenant has that name, or the id exists."""
+    async def add_sandbox(self, record: SandboxRecord, *, most: int | None = None) -> None:
+        """`Conflict` when a living sandbox of the tenant has that name, or the id exists.
+
+        `QuotaExceeded` when `most` sandboxes of the tenant live already.
+        """
         ...
 
     async def get_sandbox(self, tenant: str, id_or_name: str) -> SandboxRecord | None:

@@ -32,7 +32,6 @@ from atoll.service.keeper import Keeper
 from atoll.service.lives import fresh, spec_of, turn
 from atoll.service.locks import Locks
 from atoll.service.planning import check_limits
-from atoll.service.quotas import Quotas
 from atoll.service.requests import CreateSandbox
 from atoll.service.vault import SECRET_FILES
 
@@ -50,7 +49,6 @@ class Creation:
         keeper: Keeper,
         backends: Backends,
         endings: Endings,
-        quotas: Quotas,
         clock: Clock,
         profiles: Profiles,
         images: ImageNames | None,
@@ -59,7 +57,6 @@ class Creation:
         self._keeper = keeper
         self._backends = backends
         self._endings = endings
-        self._quotas = quotas
         self._clock = clock
         self._profiles = profiles
         self._images = images
@@ -87,8 +84,7 @@ class Creation:
     ) -> SandboxRecord:
         """Write down and open a planned one; with `keep` it survives cancellation."""
         async with self._counting.hold(record.tenant):
-            self._quotas.check_sandboxes(caller, await self._store.count_sandboxes(record.tenant))
-            await self._store.add_sandbox(record)
+            await self._store.add_sandbox(record, most=caller.max_sandboxes)
         self._keeper.expiries.track(record)
         if secrets:
             self._keeper.vault.put(record.id, secrets)

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from atoll.core.errors import Busy, QuotaExceeded
+from atoll.core.errors import Busy
 from atoll.service.caller import Caller
 
 
@@ -41,11 +41,3 @@ class Quotas:
     def in_use(self, tenant: str) -> int:
         """How many executions of the tenant wait or run now."""
         return self._running.get(tenant, 0)
-
-    def check_sandboxes(self, caller: Caller, count: int) -> None:
-        """Raise `QuotaExceeded` when a tenant that has `count` sandboxes may not make another."""
-        if count >= caller.max_sandboxes:
-            raise QuotaExceeded(
-                f"Tenant {caller.tenant!r} has {count} sandboxes, and may have "
-                f"{caller.max_sandboxes}; destroy one first."
-            )

@@ -26,7 +26,6 @@ from atoll.service.ids import new_id
 from atoll.service.keeper import Keeper
 from atoll.service.lives import fresh, turn
 from atoll.service.pausing import Pauser, check_awake
-from atoll.service.quotas import Quotas
 from atoll.service.requests import UNSET, ChangeSandbox, CreateSandbox
 from atoll.service.vault import SECRET_FILES
 
@@ -39,7 +38,7 @@ class Sandboxes:
     Every method raises `NotFound` for what another tenant owns, exactly as for what never was.
     """
 
-    def __init__(  # noqa: PLR0913 - its collaborators
+    def __init__(
         self,
         *,
         store: Store,
@@ -47,7 +46,6 @@ class Sandboxes:
         backends: Backends,
         endings: Endings,
         audit: Audit,
-        quotas: Quotas,
         clock: Clock,
         profiles: Profiles | None = None,
         images: ImageNames | None = None,
@@ -63,7 +61,6 @@ class Sandboxes:
             keeper=keeper,
             backends=backends,
             endings=endings,
-            quotas=quotas,
             clock=clock,
             profiles=profiles or Profiles(),
             images=images,

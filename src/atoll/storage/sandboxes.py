@@ -4,10 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import Double, Row, bindparam, case, delete, func, select, update
+from sqlalchemy import Connection, Double, Row, bindparam, case, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from atoll.core.errors import AtollError, Conflict, NotFound, PreconditionFailed
+from atoll.core.errors import (
+    AtollError,
+    Conflict,
+    NotFound,
+    PreconditionFailed,
+    QuotaExceeded,
+)
 from atoll.core.model import Limits, NetworkPolicy
 from atoll.core.records import SandboxRecord
 from atoll.core.states import TERMINAL, State
@@ -133,7 +139,7 @@ class SandboxTable:
         self._database = database
         self._insert = database.insert(sandboxes).on_conflict_do_nothing()
 
-    async def add(self, record: SandboxRecord) -> None:
+    async def add(self, record: SandboxRecord, most: int | None) -> None:
         check_keys(id=record.id, tenant=record.tenant, name=record.name)
         values = _values(record) | {
             "id": record.id,
@@ -141,10 +147,25 @@ class SandboxTable:
             "version": record.version,
             "last_used_at": record.last_used_at,
         }
-        if not await self._database.write(self._insert, values):
+        if most is None:
+            added = await self._database.write(self._insert, values)
+        else:
+            added = await self._database.transaction(lambda on: self._counted(on, values, most))
+        if not added:
             if await self._database.row(_EXISTS, {"wanted": record.id}) is not None:
                 raise Conflict(f"There is a sandbox {record.id} already.")
             raise _name_taken(record)
+
+    def _counted(self, on: Connection, values: Mapping[str, Any], most: int) -> int:
+        """Counting and adding are one visit to the database, and nobody comes in between."""
+        count = on.execute(_COUNT, {"the_tenant": values["tenant"]}).scalar_one()
+        if count >= most:
+            raise QuotaExceeded(
+                f"Tenant {values['tenant']!r} has {count} sandboxes, and may have {most}; "
+                "destroy one first."
+            )
+        options = {"preserve_rowcount": True}
+        return on.execute(self._insert, values, execution_options=options).rowcount
 
     async def get(self, tenant: str, id_or_name: str) -> SandboxRecord | None:
         values = {"wanted": id_or_name, "the_tenant": tenant}

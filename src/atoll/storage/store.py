@@ -51,8 +51,8 @@ class SqlStore:
         async with open_database(parse(url)) as database:
             yield cls(database)
 
-    async def add_sandbox(self, record: SandboxRecord) -> None:
-        await self._sandboxes.add(record)
+    async def add_sandbox(self, record: SandboxRecord, *, most: int | None = None) -> None:
+        await self._sandboxes.add(record, most)
 
     async def get_sandbox(self, tenant: str, id_or_name: str) -> SandboxRecord | None:
         return await self._sandboxes.get(tenant, id_or_name)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from atoll.core.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
+from atoll.core.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed, QuotaExceeded
 from atoll.core.model import Limits, NetworkPolicy
 from atoll.core.records import SandboxRecord
 from atoll.core.states import TERMINAL, State
@@ -147,6 +147,17 @@ class SandboxCases(StoreCases):
         await store.add_sandbox(sandbox(50, tenant=OTHER))
         assert await store.count_sandboxes(TENANT) == len(State) - len(TERMINAL)
         assert await store.count_sandboxes("nobody") == 0
+
+    async def test_a_tenant_has_a_bound(self, store: Store) -> None:
+        await store.add_sandbox(sandbox(1, state=State.DESTROYED), most=1)
+        await store.add_sandbox(sandbox(2), most=1)
+        with pytest.raises(QuotaExceeded, match="has 1 sandboxes, and may have 1"):
+            await store.add_sandbox(sandbox(3), most=1)
+        assert await store.get_sandbox(TENANT, sandbox(3).id) is None
+        await store.add_sandbox(sandbox(3), most=2)
+        await store.add_sandbox(sandbox(4, tenant=OTHER), most=1)
+        with pytest.raises(Conflict):
+            await store.add_sandbox(sandbox(3), most=3)
 
     async def test_odd_strings_come_back_exactly(self, store: Store) -> None:
         both = dict(zip(ODD_TEXTS, reversed(ODD_TEXTS), strict=True))
