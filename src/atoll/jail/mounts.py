@@ -48,7 +48,8 @@ def fresh(disk_bytes: int, disk_files: int) -> None:
         os.mkdir(source, mode)
         os.chmod(source, mode)
         sys_.mount(source, f"/{name}", None, sys_.MS_BIND)
-    sys_.umount(STAGE)
+    # Hidden, not unmounted: for that the kernel waits until each CPU has noticed.
+    _veil(STAGE)
     _veil("/proc")
     _pts("/dev/pts")
 
