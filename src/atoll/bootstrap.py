@@ -263,6 +263,17 @@ async def _wire(
         store=store, keeper=keeper, backends=backends, logs=logs, audit=audit, clock=clock
     )
     upkeep = Upkeep(interval_s=settings.janitor_interval_s, keep_ended_s=settings.keep_ended_s)
+    quotas = Quotas()
+    sandboxes = Sandboxes(
+        store=store,
+        keeper=keeper,
+        backends=backends,
+        endings=endings,
+        audit=audit,
+        clock=clock,
+        profiles=settings.profile_set,
+        images=images,
+    )
     janitor = Janitor(
         store=store,
         keeper=keeper,
@@ -277,19 +288,10 @@ async def _wire(
             grace_s=upkeep.grace_s,
             held_elsewhere=pool.held_ids,
         ),
-        clock=clock,
-        upkeep=upkeep,
-    )
-    quotas = Quotas()
-    sandboxes = Sandboxes(
-        store=store,
-        keeper=keeper,
-        backends=backends,
-        endings=endings,
+        archiver=sandboxes.archiver,
         audit=audit,
         clock=clock,
-        profiles=settings.profile_set,
-        images=images,
+        upkeep=upkeep,
     )
     image_service = ImagesOf(images=images, names=images, store=store, audit=audit)
     networks = Networks(sandboxes=sandboxes, keeper=keeper, backends=backends, audit=audit)

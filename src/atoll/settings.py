@@ -200,6 +200,9 @@ class Settings(BaseModel):
     default_auto_delete_s: OrNever = Field(
         None, description="Destroyed after this long without use, or `never`."
     )
+    default_auto_archive_s: OrNever = Field(
+        None, description="Archived after this long without use, or `never`."
+    )
     max_lifetime_s: OrNever = Field(
         None, description="The longest lifetime a request may ask, or `never`."
     )

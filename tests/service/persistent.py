@@ -118,6 +118,8 @@ async def persistent(
         keeper=keeper,
         endings=endings,
         reconciler=reconciler,
+        archiver=sandboxes.archiver,
+        audit=audit,
         clock=clock,
         upkeep=keeping.upkeep,
     )

@@ -46,6 +46,7 @@ def add_to(app: typer.Typer) -> None:
     group.command(name="exec", context_settings=_WHOLE)(exec_)
     group.command()(stop)
     group.command()(start)
+    group.command()(archive)
     group.command()(pause)
     group.command()(resume)
     group.command()(fork)
@@ -82,6 +83,9 @@ def create(
     auto_delete: Annotated[
         float | None, typer.Option(help="Seconds without use until it is destroyed.")
     ] = None,
+    auto_archive: Annotated[
+        float | None, typer.Option(help="Seconds without use until its files are packed.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Make a sandbox and print its id."""
@@ -101,6 +105,7 @@ def create(
         "idle_timeout_s": idle_timeout,
         "lifetime_s": lifetime,
         "auto_delete_s": auto_delete,
+        "auto_archive_s": auto_archive,
     }
     options = cast("SandboxOptions", chosen(given))
     with connect(context) as atoll:
@@ -197,6 +202,12 @@ def start(context: typer.Context, sandbox: SandboxName, json_: Json = False) -> 
     """Start it now rather than at its next use."""
     with connect(context) as atoll:
         _tell(atoll.sandboxes.get(sandbox).start(), json_)
+
+
+def archive(context: typer.Context, sandbox: SandboxName, json_: Json = False) -> None:
+    """Stop it and pack its files; the next use unpacks them."""
+    with connect(context) as atoll:
+        _tell(atoll.sandboxes.get(sandbox).archive(), json_)
 
 
 def pause(context: typer.Context, sandbox: SandboxName, json_: Json = False) -> None:

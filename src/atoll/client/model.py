@@ -137,6 +137,9 @@ class SandboxInfo:
     secrets: tuple[str, ...]
     version: int
     ports: tuple[int, ...] = ()
+    auto_archive_s: float | None = None
+    archived_at: float | None = None
+    archived_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,7 @@ class SandboxOptions(Placement, total=False):
     idle_timeout_s: float | None
     lifetime_s: float | None
     auto_delete_s: float | None
+    auto_archive_s: float | None
     secrets: Mapping[str, str]
     base: str
     ports: Sequence[int]
@@ -116,6 +117,7 @@ class SandboxChanges(TypedDict, total=False):
     idle_timeout_s: float | None
     lifetime_s: float | None
     auto_delete_s: float | None
+    auto_archive_s: float | None
     secrets: Mapping[str, str] | None
 
 

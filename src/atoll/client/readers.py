@@ -105,6 +105,9 @@ def sandbox(document: Document) -> model.SandboxInfo:
         secrets=document.words("secrets"),
         version=document.whole("version"),
         ports=tuple(each for each in document.scalars("ports") if isinstance(each, int)),
+        auto_archive_s=document.maybe_number("auto_archive_s"),
+        archived_at=document.maybe_number("archived_at"),
+        archived_by=document.maybe_text("archived_by"),
     )
 
 

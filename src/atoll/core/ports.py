@@ -275,6 +275,34 @@ class Snapshots(Protocol):
     async def snapshots(self) -> Sequence[str]: ...
 
 
+@runtime_checkable
+class Archives(Protocol):
+    """A backend that packs the files of a persistent sandbox, so that they take less room.
+
+    The sandbox must be closed, and until it is restored it cannot be opened or frozen
+    (`Conflict`). Killed at any moment, the files are there as they are or packed, never in between.
+    """
+
+    async def pack(self, sandbox_id: str) -> str:
+        """Make a pack of its files, which stay; its name. Takes as long as they are large.
+
+        `BackendFault` when it cannot be made. `NotFound`.
+        """
+        ...
+
+    async def put_away(self, sandbox_id: str, pack: str) -> None:
+        """Let a pack take the place of the files, if they are still what was packed. Brief."""
+        ...
+
+    async def drop_pack(self, pack: str) -> None:
+        """Forget a pack that took no place. Idempotent."""
+        ...
+
+    async def restore(self, sandbox_id: str) -> None:
+        """Unpack its files; nothing when they are not packed. Takes as long as they are large."""
+        ...
+
+
 class ImageRoots(Protocol):
     """Where a backend finds the layers of images. Its methods block, briefly."""
 

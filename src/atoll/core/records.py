@@ -12,9 +12,10 @@ class SandboxRecord:
     """A persistent sandbox. `version` grows by one with each write, for compare-and-set.
 
     `expires_at` is the lease: past it the janitor destroys the sandbox (None: never).
-    `idle_timeout_s` after `last_used_at` the janitor stops it, `auto_delete_s` after it destroys it
-    (None: never). Only its `ports` can be connected to from outside. `secrets` are names: their
-    values are never written down.
+    `idle_timeout_s` after `last_used_at` the janitor stops it, `auto_archive_s` after it puts its
+    files away, `auto_delete_s` after it destroys it (None: never). `archived_at` and `archived_by`
+    (`client`, `idle`) are of the last time that this was done. Only its `ports` can be connected to
+    from outside. `secrets` are names: their values are never written down.
     """
 
     id: str
@@ -39,6 +40,9 @@ class SandboxRecord:
     ports: tuple[int, ...] = ()
     auto_delete_s: float | None = None
     secrets: tuple[str, ...] = ()
+    auto_archive_s: float | None = None
+    archived_at: float | None = None
+    archived_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

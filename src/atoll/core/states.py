@@ -1,10 +1,10 @@
 """The life of a persistent sandbox, as one table of transitions.
 
-    creating ──> running <──> stopped
-        │          │ ▲           │
-        │          ▼ │           │
-        │        paused          │
-        └──────────┴──────┬──────┘
+    creating ──> running <──> stopped ──> archived ──> stopped, running
+        │          │ ▲           │           │
+        │          ▼ │           │           │
+        │        paused          │           │
+        └──────────┴──────┬──────┴───────────┘
                           ▼
                       destroyed          (terminal; the post-mortem stays)
 
@@ -23,6 +23,7 @@ class State(StrEnum):
     RUNNING = "running"
     PAUSED = "paused"
     STOPPED = "stopped"
+    ARCHIVED = "archived"
     DESTROYED = "destroyed"
     FAILED = "failed"
     LOST = "lost"
@@ -34,7 +35,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.CREATING: frozenset({State.RUNNING, State.STOPPED, State.DESTROYED, State.FAILED}),
     State.RUNNING: frozenset({State.PAUSED, State.STOPPED, State.DESTROYED, State.LOST}),
     State.PAUSED: frozenset({State.RUNNING, State.STOPPED, State.DESTROYED, State.LOST}),
-    State.STOPPED: frozenset({State.RUNNING, State.DESTROYED, State.LOST}),
+    State.STOPPED: frozenset({State.RUNNING, State.ARCHIVED, State.DESTROYED, State.LOST}),
+    State.ARCHIVED: frozenset({State.RUNNING, State.STOPPED, State.DESTROYED, State.LOST}),
     State.DESTROYED: frozenset(),
     State.FAILED: frozenset(),
     State.LOST: frozenset(),

@@ -17,6 +17,7 @@ from atoll.core.records import (
     SandboxRecord,
     SnapshotRecord,
 )
+from atoll.core.states import State
 from atoll.http.errors import printable
 from atoll.service.execution import ExecutionResult
 
@@ -115,6 +116,9 @@ def sandbox_body(record: SandboxRecord) -> Json:
         "expires_at": record.expires_at,
         "read_only_root": record.read_only_root,
         "auto_delete_s": record.auto_delete_s,
+        "auto_archive_s": record.auto_archive_s,
+        "archived_at": record.archived_at if record.state is State.ARCHIVED else None,
+        "archived_by": record.archived_by if record.state is State.ARCHIVED else None,
         "secrets": list(record.secrets),
         "version": record.version,
         "ports": list(record.ports),

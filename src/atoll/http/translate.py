@@ -98,6 +98,9 @@ class Translator:
             auto_delete_s=request.auto_delete_s
             if "auto_delete_s" in given
             else self._settings.default_auto_delete_s,
+            auto_archive_s=request.auto_archive_s
+            if "auto_archive_s" in given
+            else self._settings.default_auto_archive_s,
             base=request.base,
             ports=tuple(request.ports),
             preload=self._preload(request.preload),
@@ -112,6 +115,7 @@ class Translator:
             idle_timeout_s=request.idle_timeout_s if "idle_timeout_s" in given else UNSET,
             lifetime_s=self._lease(request.lifetime_s) if "lifetime_s" in given else UNSET,
             auto_delete_s=request.auto_delete_s if "auto_delete_s" in given else UNSET,
+            auto_archive_s=request.auto_archive_s if "auto_archive_s" in given else UNSET,
             secrets=(request.secrets or {}) if "secrets" in given else UNSET,
         )
 

@@ -30,6 +30,7 @@ def check_create(request: CreateSandbox) -> None:
     _seconds(request.idle_timeout_s, "idle_timeout_s")
     _seconds(request.lifetime_s, "lifetime_s")
     _seconds(request.auto_delete_s, "auto_delete_s")
+    _seconds(request.auto_archive_s, "auto_archive_s")
     _env(request.env)
     check_secrets(request.secrets)
     _ports(request.ports)
@@ -51,6 +52,8 @@ def check_change(change: ChangeSandbox) -> None:
         check_secrets(change.secrets)
     if change.auto_delete_s is not UNSET:
         _seconds(change.auto_delete_s, "auto_delete_s")
+    if change.auto_archive_s is not UNSET:
+        _seconds(change.auto_archive_s, "auto_archive_s")
 
 
 def check_secrets(secrets: Mapping[str, str]) -> None:

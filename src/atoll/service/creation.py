@@ -21,6 +21,7 @@ from atoll.core.profiles import Profile, Profiles
 from atoll.core.records import SandboxRecord, SnapshotRecord
 from atoll.core.states import State
 from atoll.core.store import Store
+from atoll.service.archiving import ARCHIVE
 from atoll.service.backends import NOTHING, Backends, needs_of
 from atoll.service.caller import Caller
 from atoll.service.checks import check_create
@@ -160,7 +161,8 @@ class Creation:
             Isolation(isolation) if isolation else None,
             needs
             | (SNAPSHOTS if base is not None else NOTHING)
-            | (PORTS if request.ports else NOTHING),
+            | (PORTS if request.ports else NOTHING)
+            | (NOTHING if request.auto_archive_s is None else {ARCHIVE}),
         )
         image = request.image if base is None else base.image
         if image != HOST and base is None and self._images is not None:
@@ -186,6 +188,7 @@ class Creation:
             preload=request.preload,
             read_only_root=rules.read_only_root,
             auto_delete_s=request.auto_delete_s,
+            auto_archive_s=request.auto_archive_s,
             secrets=tuple(request.secrets),
             ports=tuple(dict.fromkeys(request.ports)),
         )

@@ -60,8 +60,11 @@ class Expiries:
             heapq.heappop(self._heap)
 
 
+_AT_REST = {State.RUNNING, State.STOPPED, State.ARCHIVED}
+
+
 def due_at(record: SandboxRecord, last_used_at: float | None = None) -> float | None:
-    """When its lease ends, or when it will have been idle for long enough to stop or destroy it.
+    """When its lease ends, or when it will have been idle for long enough to do something.
 
     One that is paused is not idle.
     """
@@ -73,6 +76,8 @@ def due_at(record: SandboxRecord, last_used_at: float | None = None) -> float | 
     used = max(record.last_used_at, last_used_at or 0.0)
     if record.idle_timeout_s is not None and record.state is State.RUNNING:
         moments.append(used + record.idle_timeout_s)
-    if record.auto_delete_s is not None and record.state in {State.RUNNING, State.STOPPED}:
+    if record.auto_delete_s is not None and record.state in _AT_REST:
         moments.append(used + record.auto_delete_s)
+    if record.auto_archive_s is not None and record.state in {State.RUNNING, State.STOPPED}:
+        moments.append(used + record.auto_archive_s)
     return min(moments, default=None)

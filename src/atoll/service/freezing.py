@@ -8,7 +8,7 @@ from atoll.core.store import Store
 from atoll.service.backends import Backends
 from atoll.service.endings import Endings
 from atoll.service.keeper import Keeper
-from atoll.service.lives import fresh
+from atoll.service.lives import fresh, turn
 
 
 class Freezer:
@@ -39,6 +39,9 @@ class Freezer:
             record = await fresh(self._store, record)
             if record.state in TERMINAL:
                 raise await self._endings.gone(record)
+            if record.state is State.ARCHIVED and isinstance(backend, ports.Archives):
+                await backend.restore(record.id)
+                await turn(self._store, record, State.STOPPED)
             await backend.snapshot(record.id, snapshot_id)
         return backend
 

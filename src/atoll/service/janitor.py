@@ -7,11 +7,16 @@ from typing import Self
 
 import anyio
 
+from atoll.core.errors import AtollError, Conflict
+from atoll.core.records import SandboxRecord
 from atoll.core.states import TERMINAL, State
 from atoll.core.store import Store
+from atoll.service.archiving import Archiver
+from atoll.service.audit import Audit
 from atoll.service.clock import Clock
 from atoll.service.endings import Endings
 from atoll.service.keeper import Keeper
+from atoll.service.lives import on_behalf_of
 from atoll.service.reconcile import Reconciler, unharmed
 
 _AT_ONCE = 16
@@ -37,6 +42,8 @@ class Janitor(anyio.AsyncContextManagerMixin):
         keeper: Keeper,
         endings: Endings,
         reconciler: Reconciler,
+        archiver: Archiver,
+        audit: Audit,
         clock: Clock,
         upkeep: Upkeep = Upkeep(),
     ) -> None:
@@ -44,6 +51,8 @@ class Janitor(anyio.AsyncContextManagerMixin):
         self._keeper = keeper
         self._endings = endings
         self._reconciler = reconciler
+        self._archiver = archiver
+        self._audit = audit
         self._clock = clock
         self._upkeep = upkeep
 
@@ -63,7 +72,7 @@ class Janitor(anyio.AsyncContextManagerMixin):
             await self._reconciler.run(at_start=at_start)
 
     async def expire(self) -> None:
-        """Stop what is idle, destroy what has outlived its lease."""
+        """Stop and archive what is idle, destroy what has outlived its lease."""
         limiter = anyio.CapacityLimiter(_AT_ONCE)
         async with anyio.create_task_group() as group:
             for tenant, sandbox_id in self._keeper.expiries.pop(self._clock.now()):
@@ -97,10 +106,15 @@ class Janitor(anyio.AsyncContextManagerMixin):
             # A request is using it, which is as good as having used it just now.
             used = now
         rested = record.auto_delete_s is not None and used + record.auto_delete_s <= now
-        if rested and record.state in {State.RUNNING, State.STOPPED}:
+        if rested and record.state in {State.RUNNING, State.STOPPED, State.ARCHIVED}:
             detail = f"It was not used for {record.auto_delete_s:g} s."
             await self._endings.end(record, by="idle", detail=detail)
             return
+        if record.auto_archive_s is not None and record.state in {State.RUNNING, State.STOPPED}:
+            since = now - record.auto_archive_s
+            if used <= since:
+                await self._archive(record, since)
+                return
         if record.state is State.RUNNING and record.idle_timeout_s is not None:
             since = now - record.idle_timeout_s
             if used <= since:
@@ -109,6 +123,18 @@ class Janitor(anyio.AsyncContextManagerMixin):
                 # A request is using it, which is as good as having used it just now.
                 used = now
         self._keeper.expiries.track(record, used)
+
+    async def _archive(self, record: SandboxRecord, since: float) -> None:
+        """Put it away; what cannot be is looked at again after as long as it was idle now."""
+        self._keeper.expiries.track(record, self._clock.now())
+        caller, outcome, detail = on_behalf_of(record, "janitor"), "ok", None
+        try:
+            await self._archiver.archive(record, "idle", unused_since=since)
+        except Conflict:
+            return
+        except AtollError as error:
+            outcome, detail = error.code, error.detail
+        self._audit.record("sandbox.archived", caller, outcome, record.id, by="idle", detail=detail)
 
     async def _run(self) -> None:
         look_at = self._clock.monotonic() + self._upkeep.interval_s

@@ -8,6 +8,7 @@ the next start makes of it (`janitor.reconcile`):
 |---|---|---|
 | opening a new one | creating | failed, its remains destroyed, the create may be repeated |
 | opening a stopped one | stopped | stopped; the backend clears what was half open |
+| restoring an archived one | archived | archived; the backend clears what was half unpacked |
 | storing `running` | creating or stopped, or running | as above, or stopped |
 | open | running | stopped, files kept |
 | stopping | running | stopped, files kept |
@@ -34,7 +35,7 @@ from atoll.core.errors import (
     Unavailable,
 )
 from atoll.core.model import ExitReason, SandboxSpec
-from atoll.core.ports import Ended, Pausable, Sandbox
+from atoll.core.ports import Archives, Ended, Pausable, Sandbox
 from atoll.core.records import SandboxRecord
 from atoll.core.states import TERMINAL, State
 from atoll.core.store import Store
@@ -49,6 +50,7 @@ from atoll.service.vault import Vault
 
 SIGTERM, SIGKILL = 15, 9
 
+RESTORE_S = 900.0
 _LAST_OUTPUT_S = 0.5
 _SETTLE_S = 10.0
 _CLOSE_S = 30.0
@@ -284,6 +286,10 @@ class Keeper(AsyncContextManagerMixin):
 
     async def _open(self, held: Held) -> None:
         backend = await self._backends.choose(backend=held.record.backend)
+        if held.record.state is State.ARCHIVED and isinstance(backend, Archives):
+            held.scope.deadline = anyio.current_time() + RESTORE_S
+            await backend.restore(held.record.id)
+            held.scope.deadline = anyio.current_time() + self._open_timeout_s
         async with backend.open(held.spec) as box:
             record = await turn(
                 self._store,

@@ -6,7 +6,7 @@
 | yes | ended, likewise | destroyed, with a post-mortem if there is none |
 | any, not open | creating, likewise | failed, destroyed |
 | yes, not open | running or paused | stopped |
-| no | running, paused or stopped | lost, with a post-mortem |
+| no | running, paused, stopped or archived | lost, with a post-mortem |
 | any | a process without an exit that does not run | exit `unknown`, its log finished |
 | a snapshot or logs | unknown, for longer than the grace | dropped |
 """
@@ -133,7 +133,7 @@ class Reconciler:
         elif lost:
             detail = "Its files are gone from this host."
             await self._endings.end(record, by="crash", detail=detail, state=State.LOST)
-        elif record.state is not State.STOPPED:
+        elif record.state not in {State.STOPPED, State.ARCHIVED}:
             await self._keeper.mark_stopped(record, "restart")
         else:
             self._keeper.expiries.track(record)

@@ -39,6 +39,7 @@ class CreateSandbox:
     idle_timeout_s: float | None = None
     lifetime_s: float | None = None
     auto_delete_s: float | None = None
+    auto_archive_s: float | None = None
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     base: str | None = None
     preload: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class ChangeSandbox:
     idle_timeout_s: float | None | Unset = UNSET
     lifetime_s: float | None | Unset = UNSET
     auto_delete_s: float | None | Unset = UNSET
+    auto_archive_s: float | None | Unset = UNSET
     secrets: Mapping[str, str] | Unset = field(default=UNSET, repr=False)
     network: NetworkPolicy | Unset = UNSET
     if_version: int | None = None

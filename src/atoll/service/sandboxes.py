@@ -12,6 +12,7 @@ from atoll.core.profiles import Profiles
 from atoll.core.records import PostMortem, SandboxRecord
 from atoll.core.states import TERMINAL, State
 from atoll.core.store import Store
+from atoll.service.archiving import ARCHIVE, Archiver
 from atoll.service.audit import Audit
 from atoll.service.backends import Backends
 from atoll.service.caller import Caller
@@ -66,6 +67,7 @@ class Sandboxes:
             images=images,
         )
         self._claims = Claims(store=store, clock=clock)
+        self.archiver = Archiver(store=store, keeper=keeper, backends=backends, clock=clock)
         self._pauser = Pauser(store=store, keeper=keeper, backends=backends)
         self._freezer = Freezer(store=store, keeper=keeper, backends=backends, endings=endings)
 
@@ -111,6 +113,8 @@ class Sandboxes:
         """Rename, relabel, set the idle timeout or the lease. `Conflict`, `PreconditionFailed`."""
         check_change(change)
         record = await self._read(caller, sandbox)
+        if change.auto_archive_s is not UNSET and change.auto_archive_s is not None:
+            await self._backends.choose(record.backend, needs=frozenset({ARCHIVE}))
         if change.secrets is not UNSET and any(name[0] == "/" for name in change.secrets):
             await self._backends.choose(record.backend, needs=frozenset({SECRET_FILES}))
         with self._audited("sandbox.update", caller, record.id):
@@ -152,6 +156,15 @@ class Sandboxes:
             }:
                 return await turn(self._store, record, State.STOPPED)
             return await fresh(self._store, record)
+
+    async def archive(self, caller: Caller, sandbox: str) -> SandboxRecord:
+        """Stop it and put its files away, packed, until the next use. Idempotent.
+
+        `Conflict` when it is used meanwhile, `Unsupported`.
+        """
+        record = await self._living(caller, sandbox)
+        with self._audited("sandbox.archive", caller, record.id):
+            return self._as_known(await self.archiver.archive(record, "client"))
 
     async def start(self, caller: Caller, sandbox: str) -> SandboxRecord:
         """Open it if it is stopped. Idempotent. `Gone` when it has ended."""
@@ -286,6 +299,8 @@ class Sandboxes:
             record = replace(record, secrets=tuple(change.secrets))
         if change.auto_delete_s is not UNSET:
             record = replace(record, auto_delete_s=change.auto_delete_s)
+        if change.auto_archive_s is not UNSET:
+            record = replace(record, auto_archive_s=change.auto_archive_s)
         if change.lifetime_s is not UNSET:
             lease = change.lifetime_s
             ends = None if lease is None else self._clock.now() + lease

@@ -100,6 +100,9 @@ def _values(record: SandboxRecord) -> dict[str, Any]:
         "read_only_root": record.read_only_root,
         "auto_delete_s": record.auto_delete_s,
         "secrets": list(record.secrets) or None,
+        "auto_archive_s": record.auto_archive_s,
+        "archived_at": record.archived_at,
+        "archived_by": record.archived_by,
         "ports": list(record.ports) or None,
     }
 
@@ -127,6 +130,9 @@ def _record(row: Row[Any]) -> SandboxRecord:
         read_only_root=row.read_only_root,
         auto_delete_s=row.auto_delete_s,
         secrets=strings(row.secrets or ()),
+        auto_archive_s=row.auto_archive_s,
+        archived_at=row.archived_at,
+        archived_by=row.archived_by,
         ports=tuple(int(port) for port in row.ports or ()),
         version=row.version,
     )

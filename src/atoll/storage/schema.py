@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from atoll.storage.columns import FaithfulText, JsonText
 
-REVISION = "0007"
+REVISION = "0008"
 
 metadata = MetaData()
 
@@ -71,6 +71,9 @@ sandboxes = Table(
     _json("ports", nullable=True),
     _time("auto_delete_s", nullable=True),
     _json("secrets", nullable=True),
+    _time("auto_archive_s", nullable=True),
+    _time("archived_at", nullable=True),
+    _text("archived_by", nullable=True),
     UniqueConstraint("tenant", "living_name", name="sandboxes_living_name"),
     Index("sandboxes_of_tenant", "tenant", "living", "id"),
     Index("sandboxes_living", "living", "id"),

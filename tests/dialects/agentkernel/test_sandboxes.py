@@ -182,12 +182,16 @@ async def test_labels(spoken: Spoken, box: str) -> None:
 
 @pytest.mark.parity("create.lifecycle", "patch.lifecycle")
 async def test_what_happens_to_one_that_is_not_used(spoken: Spoken) -> None:
-    times = {"auto_stop_after_seconds": 60, "auto_delete_after_seconds": 3600}
-    never = dict.fromkeys((*times, "auto_archive_after_seconds"))
+    times = {
+        "auto_stop_after_seconds": 60,
+        "auto_archive_after_seconds": 600,
+        "auto_delete_after_seconds": 3600,
+    }
+    never = dict.fromkeys(times)
     made = await spoken.post("/sandboxes", {"name": "idle", "lifecycle": times}, 201)
     assert made["lifecycle"] == {**never, **times}
     own = (await spoken.native.get("/v1/sandboxes/idle")).json()
-    assert (own["idle_timeout_s"], own["auto_delete_s"]) == (60, 3600)
+    assert (own["idle_timeout_s"], own["auto_archive_s"], own["auto_delete_s"]) == (60, 600, 3600)
     body = {"lifecycle": {"auto_stop_after_seconds": 30}}
     changed = await spoken.ask("PATCH", "/sandboxes/idle", body)
     assert changed["lifecycle"] == {**never, "auto_stop_after_seconds": 30}
@@ -196,9 +200,18 @@ async def test_what_happens_to_one_that_is_not_used(spoken: Spoken) -> None:
     assert changed["lifecycle"] == never
     for wrong, status in (
         ({"auto_stop_after_seconds": 0}, 400), ({"auto_delete_after_seconds": -1}, 400),
-        ({"auto_stop_after_seconds": "x"}, 400), ({"auto_archive_after_seconds": 60}, 501),
+        ({"auto_stop_after_seconds": "x"}, 400), ({"auto_archive_after_seconds": 0}, 400),
     ):  # fmt: skip
         await spoken.ask("PATCH", "/sandboxes/idle", {"lifecycle": wrong}, status)
+    assert (made["archived_at"], made["archived_reason"]) == (None, None)
+    await spoken.ask("PUT", "/sandboxes/idle/files/workspace/kept", {"content": "1"})
+    assert (await spoken.native.post("/v1/sandboxes/idle/archive")).json()["state"] == "archived"
+    away = await spoken.get("/sandboxes/idle")
+    assert (away["status"], away["archived_reason"]) == ("archived", "client")
+    assert away["archived_at"].endswith("Z")
+    await spoken.post("/sandboxes/idle/start")
+    assert (await spoken.get("/sandboxes/idle"))["status"] == "running"
+    assert (await spoken.get("/sandboxes/idle/files/workspace/kept"))["content"] == "1"
     await spoken.delete("/sandboxes/idle")
 
 

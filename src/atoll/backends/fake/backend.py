@@ -16,7 +16,9 @@ from atoll.backends.fake.words import words
 from atoll.core.errors import Conflict, NotFound, Unavailable
 from atoll.core.model import BackendReport, Isolation, Limits, SandboxSpec
 
-CAPABILITIES = frozenset({"programs", "processes", "bytes", "tty", "pause", "snapshots", "watch"})
+CAPABILITIES = frozenset(
+    {"programs", "processes", "bytes", "tty", "pause", "snapshots", "archive", "watch"}
+)
 CLOSE_S = 5.0
 
 
@@ -48,6 +50,8 @@ class FakeBackend:
         self._open: dict[str, _Claim] = {}
         self._trees: dict[str, Tree] = {}
         self._snapshots: dict[str, Tree] = {}
+        self.packed: set[str] = set()
+        self._packs: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -72,6 +76,7 @@ class FakeBackend:
 
     async def destroy(self, sandbox_id: str) -> None:
         await self.faults.at("destroy")
+        self.packed.discard(sandbox_id)
         self._trees.pop(sandbox_id, None)
         claim = self._open.pop(sandbox_id, None)
         if claim is not None and claim.box is not None:
@@ -84,6 +89,8 @@ class FakeBackend:
         tree = self._trees.get(sandbox_id)
         if tree is None:
             raise NotFound("sandbox", sandbox_id)
+        if sandbox_id in self.packed:
+            raise Conflict(f"Sandbox {sandbox_id} is packed.")
         self._snapshots[snapshot_id] = tree.copy(Limits())
 
     async def drop_snapshot(self, snapshot_id: str) -> None:
@@ -100,6 +107,29 @@ class FakeBackend:
     async def snapshots(self) -> Sequence[str]:
         await self.faults.at("snapshots")
         return sorted(self._snapshots)
+
+    async def pack(self, sandbox_id: str) -> str:
+        await self.faults.at("pack")
+        if sandbox_id in self._open or sandbox_id in self.packed:
+            raise Conflict(f"Sandbox {sandbox_id} is open, or packed already.")
+        if sandbox_id not in self._trees:
+            raise NotFound("sandbox", sandbox_id)
+        self._packs.add(sandbox_id)
+        return sandbox_id
+
+    async def put_away(self, sandbox_id: str, pack: str) -> None:
+        await self.faults.at("put_away")
+        if sandbox_id in self._open or pack not in self._packs:
+            raise Conflict(f"Sandbox {sandbox_id} is open, or has no such pack.")
+        self._packs.discard(pack)
+        self.packed.add(sandbox_id)
+
+    async def drop_pack(self, pack: str) -> None:
+        self._packs.discard(pack)
+
+    async def restore(self, sandbox_id: str) -> None:
+        await self.faults.at("restore")
+        self.packed.discard(sandbox_id)
 
     def script(self, name: str, program: Program) -> None:
         """Let a program of that name be this coroutine."""
@@ -149,6 +179,8 @@ class FakeBackend:
             raise NotFound("image", spec.image)
         await self.faults.at("open.files")
         tree = self._trees.get(spec.id)
+        if spec.id in self.packed:
+            raise Conflict(f"Sandbox {spec.id} is packed.")
         if tree is not None:
             tree.adopt(spec.limits)
             return tree

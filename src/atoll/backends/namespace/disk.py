@@ -3,6 +3,7 @@
     boxes/<sandbox id>.json   {"upper": L3, "layers": [L2, L1]}   the truth about a sandbox
     frozen/<snapshot id>.json {"layers": [L3, L2, L1]}            the truth about a snapshot
     layers/<L>/fs, work       directories of overlayfs
+    packs/<sandbox id>.tar.gz  in place of the upper layer of one whose files are put away
     trash/                    layers on their way out
 
 A snapshot freezes the upper layer and gives the sandbox a new one: two small files, whatever the
@@ -51,13 +52,15 @@ class Disk:
         self._owner = owner
         self._sharing: dict[str, set[str]] = {}
         self._damaged = False
+        self._filling: set[str] = set()
 
     def prepare(self) -> None:
         """Make the directories, and learn who shares which layer. Raises `OSError`."""
-        for name in ("boxes", "frozen", "layers", "trash"):
+        for name in ("boxes", "frozen", "layers", "packs", "trash"):
             (self._root / name).mkdir(parents=True, exist_ok=True)
         for name in ("", "layers"):
             (self._root / name).chmod(0o711)
+        (self._root / "packs").chmod(0o700)
         for kind in ("boxes", "frozen"):
             for name in self.names(kind):
                 try:
@@ -69,6 +72,7 @@ class Disk:
         """The stack of that sandbox, made from `base` when there is none yet."""
         found = self._load("boxes", sandbox_id)
         if found is not None:
+            _check_here(sandbox_id, found)
             return Stack(found["upper"], tuple(found["layers"]))
         layers: tuple[str, ...] = ()
         if base is not None:
@@ -87,6 +91,7 @@ class Disk:
         found = self._load("boxes", sandbox_id)
         if found is None:
             raise NotFound("sandbox", sandbox_id)
+        _check_here(sandbox_id, found)
         upper, layers = found["upper"], list(found["layers"])
         if any((self._root / "layers" / upper / "fs").iterdir()):
             layers = [upper, *layers]
@@ -110,6 +115,8 @@ class Disk:
             os.unlink(path)
         if found is None:
             return
+        if found.get("packed"):
+            self.pack_of(name).unlink(missing_ok=True)
         # An upper layer is nobody else's: a snapshot gets it when its sandbox has a new one.
         unused = [found["upper"]] if "upper" in found else []
         for layer in found["layers"]:
@@ -120,6 +127,61 @@ class Disk:
                 unused += [] if self._damaged else [layer]
         for layer in unused:
             self._discard(layer)
+
+    # packs
+    def pack_of(self, sandbox_id: str) -> Path:
+        """Where the files of one are that is packed."""
+        return self._root / "packs" / f"{sandbox_id}.tar.gz"
+
+    def files_of(self, layer: str) -> Path:
+        """The files of a layer."""
+        return self._root / "layers" / layer / "fs"
+
+    def to_pack(self, sandbox_id: str) -> tuple[Path, Path]:
+        """The files of a closed sandbox, and where a pack of them can be made. `NotFound`."""
+        found = self._load("boxes", sandbox_id)
+        if found is None:
+            raise NotFound("sandbox", sandbox_id)
+        _check_here(sandbox_id, found)
+        return self.files_of(found["upper"]), self._root / "packs" / f"{secrets.token_hex(6)}.part"
+
+    def drop_pack(self, pack: str) -> None:
+        """Forget one that took no place. Idempotent."""
+        (self._root / "packs" / pack).unlink(missing_ok=True)
+
+    def put_away(self, sandbox_id: str, pack: str) -> None:
+        """Let a pack take the place of the files. A crash leaves the one or the other."""
+        found = self._load("boxes", sandbox_id)
+        if found is None:
+            raise NotFound("sandbox", sandbox_id)
+        made, place = self._root / "packs" / pack, self.pack_of(sandbox_id)
+        try:
+            with made.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(made, place)
+        except FileNotFoundError:
+            raise Conflict(f"There is no such pack of sandbox {sandbox_id}.") from None
+        self._save("boxes", sandbox_id, {**found, "packed": True})
+        self._discard(found["upper"])
+
+    def fill(self, sandbox_id: str) -> str | None:
+        """A new layer for the files of one that is packed, to be filled; None when it is not."""
+        found = self._load("boxes", sandbox_id)
+        if found is None or not found.get("packed"):
+            return None
+        layer = self._new_layer(skeleton=False)
+        self._filling.add(layer)
+        return layer
+
+    def filled(self, sandbox_id: str, layer: str, *, whole: bool) -> None:
+        """Let a filled layer take the place of the pack, or forget one that is not `whole`."""
+        self._filling.discard(layer)
+        found = self._load("boxes", sandbox_id) if whole else None
+        if found is None or not found.get("packed"):
+            self._discard(layer)
+            return
+        self._save("boxes", sandbox_id, {"upper": layer, "layers": found["layers"]})
+        self.pack_of(sandbox_id).unlink(missing_ok=True)
 
     def names(self, kind: str) -> Sequence[str]:
         """Ids of all sandboxes or snapshots."""
@@ -134,13 +196,18 @@ class Disk:
 
     def collect(self) -> int:
         """Put the layers that nothing names into the trash; how many."""
-        used: set[str] = set()
+        used: set[str] = set(self._filling)
+        packs = set[str]()
         present = set(os.listdir(self._root / "layers"))
         for kind in ("boxes", "frozen"):
             for name in self.names(kind):
                 found = self._load(kind, name) or {"layers": []}
                 used.update(found["layers"])
                 used.add(found.get("upper", ""))
+                if found.get("packed"):
+                    packs.add(self.pack_of(name).name)
+        for name in set(os.listdir(self._root / "packs")) - packs:
+            self.drop_pack(name)
         for name in present - used:
             self._discard(name)
         return len(present - used)
@@ -217,6 +284,11 @@ class Disk:
         # Before the file, so that whatever fails, what the file names is not taken for unused.
         self._share(path, value)
         os.replace(temporary, path)
+
+
+def _check_here(sandbox_id: str, found: Mapping[str, Any]) -> None:
+    if found.get("packed"):
+        raise Conflict(f"The files of sandbox {sandbox_id} are archived; restore them first.")
 
 
 def _is_record(value: Any, *, upper: bool) -> bool:

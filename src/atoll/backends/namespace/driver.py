@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,7 @@ from anyio.abc import TaskGroup
 from atoll.backends.namespace import facts
 from atoll.backends.namespace.disk import Disk, Stack
 from atoll.backends.namespace.opening import opened, removed
+from atoll.backends.namespace.packs import packed, unpacked
 from atoll.backends.namespace.sandbox import NamespaceSandbox
 from atoll.core.errors import AtollError, Conflict, NotFound, Unavailable, Unsupported
 from atoll.core.images import HOST, Image
@@ -46,6 +48,7 @@ CAPABILITIES = frozenset(
         "read_only_root",
         "secret_files",
         "ports",
+        "archive",
     }
 )
 
@@ -71,7 +74,7 @@ class NamespaceConfig:
 
 
 class NamespaceBackend:
-    """Implements `core.ports.Backend` and `Snapshots`. Enter it before use."""
+    """Implements `core.ports.Backend`, `Snapshots` and `Archives`. Enter it before use."""
 
     name = "namespace"
 
@@ -264,6 +267,41 @@ class NamespaceBackend:
             self._trash = anyio.Event()
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self._disk.empty)
+
+    # archives
+    async def pack(self, sandbox_id: str) -> str:
+        if sandbox_id in self._open:
+            raise Conflict(f"Sandbox {sandbox_id} is running; its files change.")
+        return await packed(self._disk, sandbox_id)
+
+    async def put_away(self, sandbox_id: str, pack: str) -> None:
+        if sandbox_id in self._open:
+            raise Conflict(f"Sandbox {sandbox_id} is running; its files change.")
+        with anyio.CancelScope(shield=True):
+            async with self._layers:
+                await to_thread.run_sync(self._disk.put_away, sandbox_id, pack)
+        self._trash.set()
+
+    async def drop_pack(self, pack: str) -> None:
+        await to_thread.run_sync(self._disk.drop_pack, pack)
+
+    async def restore(self, sandbox_id: str) -> None:
+        layer = None
+        whole = False
+        try:
+            with anyio.CancelScope(shield=True):
+                async with self._layers:
+                    layer = await to_thread.run_sync(self._disk.fill, sandbox_id)
+            if layer is not None:
+                await unpacked(self._disk, sandbox_id, layer)
+                whole = True
+        finally:
+            if layer is not None:
+                with anyio.CancelScope(shield=True):
+                    async with self._layers:
+                        filled = partial(self._disk.filled, sandbox_id, layer, whole=whole)
+                        await to_thread.run_sync(filled)
+                self._trash.set()
 
     # snapshots
     async def snapshot(self, sandbox_id: str, snapshot_id: str) -> None:

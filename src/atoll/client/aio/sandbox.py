@@ -93,6 +93,10 @@ class AsyncSandbox:
         """Start it now rather than at the next use."""
         return await self._set(post(f"{self._path}/start", repeatable=True, read_s=_OPEN_S))
 
+    async def archive(self) -> model.SandboxInfo:
+        """Stop it and pack its files, so that they take less room; the next use unpacks them."""
+        return await self._set(post(f"{self._path}/archive", repeatable=True, read_s=_OPEN_S))
+
     async def pause(self) -> model.SandboxInfo:
         """Let its processes stand still, with their memory. `Conflict` when it is stopped."""
         return await self._set(post(f"{self._path}/pause", repeatable=True))

@@ -96,6 +96,10 @@ class Sandbox:
         """Start it now rather than at the next use."""
         return self._set(post(f"{self._path}/start", repeatable=True, read_s=_OPEN_S))
 
+    def archive(self) -> model.SandboxInfo:
+        """Stop it and pack its files, so that they take less room; the next use unpacks them."""
+        return self._set(post(f"{self._path}/archive", repeatable=True, read_s=_OPEN_S))
+
     def pause(self) -> model.SandboxInfo:
         """Let its processes stand still, with their memory. `Conflict` when it is stopped."""
         return self._set(post(f"{self._path}/pause", repeatable=True))

@@ -151,10 +151,10 @@ PARITY = Parity(
                 "Reached at `/v1/sandboxes/{id}/ports/{port}/` of the server, which `endpoints` "
                 "says; a port of the host (`8080:80`) is 501.",
             ),
-            partial(
+            Line(
                 "create.lifecycle",
-                "`lifecycle`: `auto_stop_after_seconds`, `auto_delete_after_seconds`",
-                "`auto_archive_after_seconds` is not yet: 501.",
+                "`lifecycle`: `auto_stop_after_seconds`, `auto_archive_after_seconds`, "
+                "`auto_delete_after_seconds`; status `archived`, `archived_at`, `archived_reason`",
             ),
             partial("create.backend", "`backend`", "By Atoll's names."),
             refused(

@@ -69,7 +69,7 @@ async def patch_sandbox(request: Request, name: str) -> Response:
     labels = labelled(plain(record.labels) if body.labels is None else body.labels, said)
     times: dict[str, int | None] = {}
     if "lifecycle" in body.model_fields_set:
-        times = {"idle_timeout_s": None, "auto_delete_s": None}
+        times = {"idle_timeout_s": None, "auto_archive_s": None, "auto_delete_s": None}
         times |= body.lifecycle.native() if body.lifecycle is not None else {}
     if labels != record.labels or times:
         change = here.front.translator.change(native(ChangeSandboxRequest, **times))

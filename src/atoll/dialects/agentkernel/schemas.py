@@ -71,10 +71,9 @@ class LifecycleIn(Body):
 
     def native(self) -> dict[str, int | None]:
         """The same as fields of the native API, those that are given."""
-        if self.auto_archive_after_seconds:
-            raise NotYet("The field 'lifecycle.auto_archive_after_seconds'")
         given = {
             "auto_stop_after_seconds": "idle_timeout_s",
+            "auto_archive_after_seconds": "auto_archive_s",
             "auto_delete_after_seconds": "auto_delete_s",
         }
         return {

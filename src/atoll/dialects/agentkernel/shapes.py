@@ -14,7 +14,7 @@ from atoll.dialects.agentkernel.words import moment, name_of, uuid_of
 Json = dict[str, Any]
 # What a snapshot remembers of its sandbox, among its labels: the name.
 SANDBOX = "agentkernel.sandbox"
-_STATUS = {State.RUNNING: "running", State.PAUSED: "paused"}
+_STATUS = {State.RUNNING: "running", State.PAUSED: "paused", State.ARCHIVED: "archived"}
 
 
 def info(record: SandboxRecord) -> Json:
@@ -38,12 +38,19 @@ def info(record: SandboxRecord) -> Json:
             for port in record.ports
         ],
         "placeholder_secrets": False,
+        **_archived(record),
         "lifecycle": {
             "auto_stop_after_seconds": _whole(record.idle_timeout_s),
-            "auto_archive_after_seconds": None,
+            "auto_archive_after_seconds": _whole(record.auto_archive_s),
             "auto_delete_after_seconds": _whole(record.auto_delete_s),
         },
     }
+
+
+def _archived(record: SandboxRecord) -> Json:
+    if record.state is not State.ARCHIVED or record.archived_at is None:
+        return {"archived_at": None, "archived_reason": None}
+    return {"archived_at": moment(record.archived_at), "archived_reason": record.archived_by}
 
 
 def image_of(record: SandboxRecord | SnapshotRecord) -> str:

@@ -46,6 +46,10 @@ class CreateSandboxRequest(Placement):
         default=None,
         description="Destroyed after this long without use. Null: never. Absent: the default.",
     )
+    auto_archive_s: Lease | None = Field(
+        default=None,
+        description="Archived after this long without use. Null: never. Absent: the default.",
+    )
     base: Word | None = Field(
         default=None, description="The snapshot to begin with, by id or name."
     )
@@ -69,6 +73,9 @@ class ChangeSandboxRequest(RequestModel):
     lifetime_s: Lease | None = Field(default=None, description="From now on. Null: no lease.")
     auto_delete_s: Lease | None = Field(
         default=None, description="Null: never destroyed for being idle."
+    )
+    auto_archive_s: Lease | None = Field(
+        default=None, description="Null: never archived for being idle."
     )
     secrets: Secrets | None = Field(
         default=None, repr=False, description="All secrets; null takes them away."
@@ -130,6 +137,9 @@ class SandboxOut(AnswerModel):
     expires_at: float | None
     read_only_root: bool
     auto_delete_s: float | None
+    auto_archive_s: float | None
+    archived_at: float | None = Field(description="Null while it is not archived.")
+    archived_by: str | None = Field(description="`client` or `idle`, likewise.")
     secrets: list[str] = Field(description="Their names.")
     version: int
     ports: list[int]

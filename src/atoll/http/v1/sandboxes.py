@@ -137,6 +137,15 @@ async def start(request: Request, sandbox: SandboxRef) -> Response:
 
 
 @router.post(
+    "/v1/sandboxes/{sandbox}/archive",
+    **op("archive_sandbox", gives=SandboxOut, fails=(404, 409, 410)),
+)
+async def archive(request: Request, sandbox: SandboxRef) -> Response:
+    """Stop it and pack its files, so that they take less room; the next use unpacks them."""
+    return sandbox_reply(await front(request).services.sandboxes.archive(caller(request), sandbox))
+
+
+@router.post(
     "/v1/sandboxes/{sandbox}/pause", **op("pause_sandbox", gives=SandboxOut, fails=(404, 409, 410))
 )
 async def pause(request: Request, sandbox: SandboxRef) -> Response:

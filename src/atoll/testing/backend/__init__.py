@@ -12,7 +12,7 @@ from atoll.testing.backend.limits import LimitCases
 from atoll.testing.backend.links import LinkCases, OddKindCases
 from atoll.testing.backend.output import OutputCases
 from atoll.testing.backend.paths import NameCases, TreeCases
-from atoll.testing.backend.powers import PauseCases, SnapshotCases, WatchCases
+from atoll.testing.backend.powers import PackCases, PauseCases, SnapshotCases, WatchCases
 from atoll.testing.backend.roots import RootCases
 from atoll.testing.backend.secret_files import SecretFileCases
 from atoll.testing.backend.starting import EnvironmentCases, SpecFilesCases, StartCases
@@ -41,6 +41,7 @@ class BackendContract(
     OddKindCases,
     ArchiveCases,
     SnapshotCases,
+    PackCases,
     PauseCases,
     RootCases,
     SecretFileCases,

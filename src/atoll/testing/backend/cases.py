@@ -18,6 +18,7 @@ CAPABILITIES = {
     "tty": "terminals",
     "pause": "`core.ports.Pausable`",
     "snapshots": "`core.ports.Snapshots`",
+    "archive": "`core.ports.Archives`",
     "watch": "`core.ports.Watches`",
     "read_only_root": "`SandboxSpec.read_only_root`",
     "secret_files": "what is in `/run/secrets` is on no disk, and gone when the sandbox is closed",

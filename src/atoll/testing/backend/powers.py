@@ -1,4 +1,4 @@
-"""The rare powers: snapshots, pausing, watching."""
+"""The rare powers: snapshots, archives, pausing, watching."""
 
 import contextlib
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ import pytest
 
 from atoll.core.errors import BackendFault, Conflict, NotFound
 from atoll.core.model import MIB, Change, ExitReason, SandboxSpec
-from atoll.core.ports import Backend, Pausable, Sandbox, Snapshots, Watches
+from atoll.core.ports import Archives, Backend, Pausable, Sandbox, Snapshots, Watches
 from atoll.testing.backend.cases import Cases, needs
 from atoll.testing.backend.running import (
     finish,
@@ -151,6 +151,89 @@ class SnapshotCases(Cases):
         await power.drop_snapshot("sn_never_was_there")
         with pytest.raises(NotFound):
             await power.snapshot_size("sn_never_was_there")
+
+
+class PackCases(Cases):
+    """`core.ports.Archives`."""
+
+    async def _away(self, backend: Backend, spec: SandboxSpec) -> Archives:
+        assert isinstance(backend, Archives), "It promised to archive."
+        await backend.put_away(spec.id, await backend.pack(spec.id))
+        return backend
+
+    @needs("archive")
+    async def test_files_come_back_as_they_were(self, backend: Backend) -> None:
+        spec = fresh(persistent=True)
+        async with backend.open(spec) as box:
+            await box.files.write("kept", b"1", mode=0o640)
+            await box.files.write("d/big", b"x" * MIB)
+            await box.files.write("d/sp ace\n\udcff", b"2")
+            await box.files.write("/tmp/t", b"3")
+            await run(box, program("ln", "-s", "/nowhere/at/all", "link"))
+        power = await self._away(backend, spec)
+        assert spec.id in await backend.owned()
+        with pytest.raises(Conflict):
+            async with backend.open(spec):
+                pytest.fail("It was opened.")
+        for _ in range(2):
+            await power.restore(spec.id)
+        async with backend.open(spec) as box:
+            assert await read(box.files, "kept") == b"1"
+            assert (await box.files.stat("kept")).mode == 0o640
+            assert len(await read(box.files, "d/big")) == MIB
+            assert await read(box.files, "d/sp ace\n\udcff") == b"2"
+            assert await read(box.files, "/tmp/t") == b"3"
+            assert (await box.files.stat("link")).target == "/nowhere/at/all"
+            await box.files.write("kept", b"more")
+            assert (await run(box, program("cat", "kept"))).stdout == b"more"
+        await self._away(backend, spec)
+        await backend.destroy(spec.id)
+        assert spec.id not in await backend.owned()
+
+    @needs("archive", "snapshots")
+    async def test_what_was_removed_stays_so(self, backend: Backend) -> None:
+        spec, snapshot = fresh(persistent=True), fresh_id()
+        async with backend.open(spec) as box:
+            await box.files.write("gone", b"1")
+            await box.files.write("d/old", b"1")
+        await _snapshots(backend).snapshot(spec.id, snapshot)
+        async with backend.open(spec) as box:
+            await box.files.remove("gone")
+            await box.files.remove("d", recursive=True)
+            await box.files.write("d/new", b"2")
+        power = await self._away(backend, spec)
+        with pytest.raises(Conflict):
+            await _snapshots(backend).snapshot(spec.id, fresh_id())
+        async with backend.open(fresh(base=snapshot)) as box:
+            assert await read(box.files, "d/old") == b"1"
+        await power.restore(spec.id)
+        async with backend.open(spec) as box:
+            assert await names(box.files, "/workspace") == ["d"]
+            assert await names(box.files, "/workspace/d") == ["new"]
+        await backend.destroy(spec.id)
+        await _snapshots(backend).drop_snapshot(snapshot)
+
+    @needs("archive")
+    async def test_what_cannot_be_packed(self, backend: Backend) -> None:
+        assert isinstance(backend, Archives), "It promised to archive."
+        with pytest.raises(NotFound):
+            await backend.pack(fresh_id())
+        spec = fresh(persistent=True)
+        async with backend.open(spec):
+            with pytest.raises(Conflict):
+                await backend.pack(spec.id)
+        pack = await backend.pack(spec.id)
+        async with backend.open(spec) as box:
+            with pytest.raises(Conflict):
+                await backend.put_away(spec.id, pack)
+            await box.files.write("late", b"1")
+        for _ in range(2):
+            await backend.drop_pack(pack)
+        with pytest.raises(Conflict):
+            await backend.put_away(spec.id, pack)
+        async with backend.open(spec) as box:
+            assert await read(box.files, "late") == b"1"
+        await backend.destroy(spec.id)
 
 
 class PauseCases(Cases):

@@ -1,0 +1,14 @@
+"""Sandboxes may be archived after a time without use."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    """Add the columns; the sandboxes there are are never archived by themselves."""
+    op.add_column("sandboxes", sa.Column("auto_archive_s", sa.Double, nullable=True))
+    op.add_column("sandboxes", sa.Column("archived_at", sa.Double, nullable=True))
+    op.add_column("sandboxes", sa.Column("archived_by", sa.Text, nullable=True))
