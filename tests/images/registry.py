@@ -51,10 +51,12 @@ def layout(
     *,
     diff_ids: Sequence[str] | None = None,
     instead: tuple[str, str] = ("", ""),
+    urls: Sequence[str] = (),
 ) -> Path:
     """An OCI layout of one image of those layers, the oldest first.
 
-    `instead` is a part of the configuration's text, and what to write for it.
+    `instead` is a part of the configuration's text, and what to write for it; with `urls` the
+    layers say that they are there instead.
     """
     blobs = place / "blobs" / "sha256"
     blobs.mkdir(parents=True)
@@ -75,6 +77,7 @@ def layout(
     text = json.dumps(document).replace(*instead) if instead[0] else json.dumps(document)
     described = blob(text.encode(), "config.v1+json")
     packed = [blob(gzip.compress(layer, 1, mtime=0), "layer.v1.tar+gzip") for layer in layers]
+    packed = [{**each, "urls": list(urls)} for each in packed] if urls else packed
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",

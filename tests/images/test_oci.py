@@ -1,5 +1,6 @@
 """Images from a registry: pulled, checked, gone on with, refused when they lie."""
 
+import fcntl
 import hashlib
 import shutil
 import sys
@@ -15,7 +16,7 @@ from atoll.core.errors import InvalidRequest, QuotaExceeded
 from atoll.core.images import Progress, pinned
 from atoll.core.model import SandboxSpec
 from atoll.images.catalog import ImageCatalog, Sources
-from atoll.images.oci import BadImage
+from atoll.images.oci import BadImage, _parts
 from atoll.images.store import ImageStore, Room
 from atoll.images.table import ImageTable, Rule, load
 from atoll.testing.backend.running import run, script
@@ -192,6 +193,51 @@ async def test_admins_pull_only_from_listed_registries(
     ):
         catalog = ImageCatalog(store, ImageTable([rule], {}), sources)
         assert asked in (await catalog.pull(asked, lambda _: None)).names
+
+
+def test_layers_that_are_elsewhere(tmp_path: Path) -> None:
+    place = layout(tmp_path / "one", [BASE], urls=["http://elsewhere.example/layer"])
+    with pytest.raises(BadImage, match="urls"):
+        _parts(place, place / "blobs")
+    place = layout(tmp_path / "two", [BASE])
+    assert len(_parts(place, place / "blobs").layers) == 1
+
+
+async def test_what_is_cancelled_while_it_unpacks_stops(
+    catalog: ImageCatalog, store: ImageStore, address: str
+) -> None:
+    stages = list[str]()
+    with anyio.fail_after(15):
+        with anyio.CancelScope() as scope:
+
+            def told(progress: Progress) -> None:
+                stages.append(progress.stage)
+                if progress.stage == "unpacking":
+                    scope.cancel()
+
+            await catalog.pull(f"{address}/team/app:1", told)
+        assert scope.cancelled_caught
+        assert stages[-1] == "unpacking"
+        assert store.names() == {}
+        assert list((Path(store.layers).parent / "making").iterdir()) == []
+        await catalog.pull(f"{address}/team/app:1", lambda _: None)
+
+
+async def test_nothing_is_named_while_garbage_is_collected(
+    catalog: ImageCatalog, store: ImageStore, address: str
+) -> None:
+    """Also not what is here already: it might be the garbage."""
+    await catalog.pull(f"{address}/team/app:1", lambda _: None)
+    stages = list[str]()
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as tasks:
+            with store._locked(fcntl.LOCK_EX):
+                tasks.start_soon(
+                    catalog.pull, f"{address}/team/app:1", lambda at: stages.append(at.stage)
+                )
+                while "waiting" not in stages:
+                    await anyio.sleep(0.02)  # waits on purpose: for the pull to come that far
+    assert stages.count("fetching") == 0
 
 
 async def test_what_is_not_there(catalog: ImageCatalog, address: str) -> None:

@@ -8,9 +8,11 @@ digest that the manifest, or the configuration, gives it.
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,11 +70,12 @@ async def pull(store: ImageStore, name: str, source: Reference, told: Told) -> I
     )
     digest = hashlib.sha256(raw).hexdigest()
     origin = f"{source.registry}/{source.path}@sha256:{digest}"
-    for image in await to_thread.run_sync(store.all):
-        if image.source == origin:
-            await to_thread.run_sync(store.point, name, image.digest)
-            return image
     async with making(store) as place:
+        # Nobody collects garbage meanwhile, so what is here stays until it has the name.
+        for image in await to_thread.run_sync(store.all):
+            if image.source == origin:
+                await to_thread.run_sync(store.point, name, image.digest)
+                return image
         budget = await to_thread.run_sync(store.budget)
         layout = place / "oci"
         await _copy([skopeo, "copy", *tls], origin, layout, store.blobs, budget, told)
@@ -111,22 +114,50 @@ async def _unpack(
     for number, (blob, layer) in enumerate(parts.layers, 1):
         what = f"layer {number} of {len(parts.layers)}"
         told(Progress("unpacking", budget.spent, what))
-        await to_thread.run_sync(_add, store, place / layer, blob, layer, budget)
+        await _stoppable(partial(_add, store, place / layer, (blob, layer), budget))
 
 
-def _add(store: ImageStore, directory: Path, blob: str, layer: str, budget: Budget) -> None:
+async def _stoppable(work: Callable[[threading.Event], None]) -> None:
+    """Do it in a thread, which hears of a cancellation by the event and is waited for."""
+    stop, busy = threading.Event(), threading.Lock()
+
+    def guarded() -> None:
+        with busy:
+            if not stop.is_set():
+                work(stop)
+
+    try:
+        await to_thread.run_sync(guarded, abandon_on_cancel=True)
+    finally:
+        stop.set()
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(busy.acquire)
+
+
+def _add(
+    store: ImageStore,
+    directory: Path,
+    digests: tuple[str, str],
+    budget: Budget,
+    stop: threading.Event,
+) -> None:
+    blob, layer = digests
     if not store.has_layer(layer):
         directory.mkdir(mode=0o755)
-        _lay(store.blobs, blob, layer, directory, budget)
+        _lay(store.blobs, blob, layer, directory, budget, stop)
         store.keep_layer(directory, layer)
 
 
-def _lay(blobs: Path, blob: str, layer: str, directory: Path, budget: Budget) -> None:
+def _lay(
+    blobs: Path, blob: str, layer: str, directory: Path, budget: Budget, stop: threading.Event
+) -> None:
     """Unpack a blob, and check both of its digests. `BadImage`."""
     packed, plain = hashlib.sha256(), hashlib.sha256()
     with (blobs / "sha256" / blob).open("rb") as file:
 
         def read() -> bytes:
+            if stop.is_set():
+                raise BadImage("It was not wanted any more.")
             data = file.read(_STEP)
             packed.update(data)
             return data
@@ -155,6 +186,7 @@ def _parts(layout: Path, blobs: Path) -> _Parts:
         config_digest = _hex(manifest["config"]["digest"])
         config = _document(blobs, config_digest)
         packed = [_hex(each["digest"]) for each in manifest["layers"]]
+        elsewhere = any(each.get("urls") for each in manifest["layers"])
         plain = [_hex(each) for each in config["rootfs"]["diff_ids"]]
         kinds = [str(each.get("mediaType", "")) for each in manifest["layers"]]
         about = _about(config.get("config") or {})
@@ -163,6 +195,8 @@ def _parts(layout: Path, blobs: Path) -> _Parts:
         raise BadImage(f"The image is not one that can be read: {error!r}.") from error
     if system != "linux":
         raise BadImage(f"The image is for {str(system)[:40]!r}, not for linux.")
+    if elsewhere:
+        raise BadImage("The image has layers that are not in its registry (`urls`).")
     if len(packed) != len(plain) or not plain:
         raise BadImage("The image's layers do not match its configuration.")
     if len(plain) > LAYERS_MAX:

@@ -165,6 +165,7 @@ class ImageStore:
             created_at=0.0,
             **known,
         )
+        os.sync()  # what the record says is there, is on the disk before it says so
         value = {**asdict(image), "held": held}
         del value["names"], value["created_at"]
         self._write(self._record(digest), value)
