@@ -23,6 +23,7 @@ from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
 from atoll.backends.plain import PlainBackend, PlainConfig
 from atoll.backends.wasm import FirstUsable, Program, WasmBackend, WasmConfig
 from atoll.backends.wasm.backend import WARM
+from atoll.backends.wasm.early import ARCHIVES
 from atoll.bootstrap_images import image_store, make_data_dir, served_images, warm_images
 from atoll.core.chain import Head
 from atoll.core.errors import AtollError, Unavailable
@@ -146,7 +147,7 @@ def _wasm_programs() -> Mapping[str, Program]:
             directories=((f"{wasm_images.STATE}/python", place),),
             rehearsal=("python3", "-c", "pass"),
             env={
-                "PYTHONPATH": f"{place}/early.zip",
+                "PYTHONPATH": ":".join(f"{place}/{name}" for name in ARCHIVES),
                 "PYTHONUNBUFFERED": "1",
                 "PYTHONDONTWRITEBYTECODE": "1",
             },

@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from atoll.backends.wasm.cache import Cache, digest
 from atoll.backends.wasm.compiler import OURS, Compiler
-from atoll.backends.wasm.early import EARLY, early_modules
+from atoll.backends.wasm.early import ARCHIVES, early_modules
 from atoll.backends.wasm.programs import Program
 from atoll.backends.wasm.sandbox import WasmSandbox
 from atoll.core.errors import AtollError, NotFound, Unavailable, Unsupported
@@ -63,6 +63,7 @@ class WasmBackend:
         self._exits = contextlib.AsyncExitStack()
         self._tasks: TaskGroup | None = None
         self._last: Program | None = None
+        self._last_code: str | None = None
         self._why = ""
         self._pulling = anyio.Lock()
         self._pulled = False
@@ -113,8 +114,7 @@ class WasmBackend:
             await self.of_program(program, fuel=False)
         if PYTHON in self._config.programs and not await self._has_early():
             tell(f"{PYTHON}: collecting the modules that every program needs")
-            data = await early_modules(self)
-            await to_thread.run_sync(self._keep_early, data)
+            await to_thread.run_sync(self._keep_early, await early_modules(self))
         tell("ready")
 
     async def _pull_in_background(self) -> None:
@@ -129,17 +129,17 @@ class WasmBackend:
             names.setdefault(program.module, (name, program))
         return list(names.values())
 
-    def _early(self) -> Path:
-        return self._config.state / "python" / EARLY
-
     async def _has_early(self) -> bool:
-        return await to_thread.run_sync(self._early().exists)
+        places = [self._config.state / "python" / name for name in ARCHIVES]
+        return await to_thread.run_sync(lambda: all(place.exists() for place in places))
 
-    def _keep_early(self, data: bytes) -> None:
-        draft = self._early().with_suffix(".part")
-        draft.write_bytes(data)
-        draft.chmod(0o644)
-        draft.replace(self._early())
+    def _keep_early(self, archives: Mapping[str, bytes]) -> None:
+        for name, data in archives.items():
+            place = self._config.state / "python" / name
+            draft = place.with_suffix(".part")
+            draft.write_bytes(data)
+            draft.chmod(0o644)
+            draft.replace(place)
 
     @property
     def engine(self) -> str:
@@ -165,7 +165,9 @@ class WasmBackend:
         return await self._compiler.named(name, data, fuel=fuel)
 
     async def of_module(self, data: bytes, *, fuel: bool) -> str:
-        return await self._compiler.code(data, fuel=fuel)
+        code = await self._compiler.code(data, fuel=fuel)
+        self._last_code = None if fuel else code
+        return code
 
     async def compile(self, data: bytes, *, fuel: bool) -> str:
         if self._why:
@@ -240,8 +242,10 @@ class WasmBackend:
             yield sandbox
 
     def _likely(self) -> tuple[Program | None, str | None]:
-        """The program that was run last, and its code."""
-        if self._last is None or not self._last.rehearsal:
+        """The program that was run last, and its code; or only the code, of a module."""
+        if self._last is None:
+            return None, self._last_code
+        if not self._last.rehearsal:
             return None, None
         name = self._digests.get(self._last.module, "")
         return self._last, self._cache.known(name, "plain")

@@ -92,7 +92,8 @@ class WasmSandbox:
             code = await self._toolbox.of_module(await self._module(spec), fuel=fuel)
         self._number += 1
         report = f"/run/atoll-wasm-{self._number}.json"
-        words = [*self._options(spec, program, f"{CODE}/{code}", report), *spec.argv]
+        words = ["--code", f"{CODE}/{code}", "--report", report]
+        words += [*self._options(spec, program), *spec.argv]
         ready, self._ready = self._ready, None
         if ready is not None:
             process, output = await ready.run(spec, words)
@@ -111,19 +112,20 @@ class WasmSandbox:
         )
 
     async def prepare(self, program: Program | None, code: str | None) -> None:
-        """Start a worker now for the first program, expecting that it will be this one."""
+        """Start a worker now for the first program, expecting that it will be this one.
+
+        Without a program the code is that of a module, which is loaded, but not run.
+        """
         spec = ProcessSpec(("rehearsal",))
-        words = ["rehearsal"]
-        if program is not None and code is not None:
-            words = self._options(spec, program, f"{CODE}/{code}", "/dev/null")
-            words += [*program.rehearsal]
+        words = self._options(spec, program)
+        if code is not None:
+            words = ["--load" if program is None else "--code", f"{CODE}/{code}", *words]
+        words += spec.argv if program is None else program.rehearsal
         self._ready = await Ready.start(self._worker, words)
 
-    def _options(
-        self, spec: ProcessSpec, program: Program | None, code: str, report: str
-    ) -> list[str]:
+    def _options(self, spec: ProcessSpec, program: Program | None) -> list[str]:
         env = {**ENVIRONMENT, "PWD": spec.cwd, **self._spec.env, **spec.env}
-        options = ["--code", code, "--report", report, "--brief", "--root", "."]
+        options = ["--brief", "--root", "."]
         options += ["--memory-mb", str(max(1, self._spec.limits.memory_bytes // MIB))]
         options += ["--dir", f"{WORKSPACE}::{WORKSPACE}", "--dir", "/tmp::/tmp"]
         if program is not None:

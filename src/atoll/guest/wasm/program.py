@@ -26,9 +26,9 @@ _OPTIONS = [
     "help", "memory-mb=", "fuel=", "wall-s=", "invoke=", "root=", "report=",
     # Of the workers of the wasm backend: a directory beside the root (`HOST::NAME`, read-only with
     # `:ro` at its end), the environment as JSON, compiled code, how to call, where to compile to,
-    # to rehearse this and wait for another, to report only what the exit status does not say, and
-    # what proves that the code is that of the module.
-    "dir=", "env=", "code=", "call=", "compile=", "wait", "brief", "proof=",
+    # to rehearse this and wait for another, to report only what the exit status does not say,
+    # what proves that the code is that of the module, and code to have in memory while waiting.
+    "dir=", "env=", "code=", "call=", "compile=", "wait", "brief", "proof=", "load=",
 ]  # fmt: skip
 
 
@@ -44,6 +44,7 @@ class Command(NamedTuple):
     wait: bool = False
     brief: bool = False
     proof: str | None = None
+    load: str | None = None
 
 
 def main(words: list[str] | None = None, home: Home | None = None) -> NoReturn:
@@ -52,8 +53,12 @@ def main(words: list[str] | None = None, home: Home | None = None) -> NoReturn:
     try:
         command = _command(sys.argv[1:] if words is None else words, home)
         if command.wait:
-            task = command.task._replace(stdio=False) if command.code else None
-            command = _command(waiting.wait(task, command.code, home), home)
+            before = command.task.roots
+            likely = waiting.Likely(command.task, command.code, command.load)
+            words, opened = waiting.wait(likely, home)
+            command = _command(words, home)
+            if command.task.roots == before:
+                command = command._replace(task=command.task._replace(opened=opened))
     except (getopt.GetoptError, ValueError) as error:
         sys.stderr.write(f"atoll-wasm: {error}\n{USAGE}")
         sys.exit(_USAGE_CODE)
@@ -91,8 +96,9 @@ def _command(words: list[str], home: Home) -> Command:
     )
     code, report, target = (given.get(name) for name in ("--code", "--report", "--compile"))
     code = None if code is None else home.named(code)
+    load = home.named(given["--load"]) if "--load" in given else None
     wait, brief, proof = "--wait" in given, "--brief" in given, given.get("--proof")
-    return Command(task, rest[0], code, report, target, home, wait, brief, proof)
+    return Command(task, rest[0], code, report, target, home, wait, brief, proof, load)
 
 
 def _call(name: str, home: Home) -> Callable[[runner.Task, Any, Any], Report] | None:

@@ -30,7 +30,8 @@ class Task(NamedTuple):
 
     `argv[0]` is what the module is told its name is; the rest are its arguments or, with
     `invoke`, those of that function. `roots` are directories: the path, its name for the module,
-    whether it may write. `call` calls what is not a program by itself. Zero means no bound.
+    whether it may write; `opened` has them already. `call` calls what is not a program by itself.
+    Zero means no bound.
     """
 
     argv: list[str]
@@ -42,6 +43,7 @@ class Task(NamedTuple):
     wall_s: float = 0.0
     call: Callable[[Any, Any, Any], Report] | None = None
     stdio: bool = True
+    opened: Any = None
 
 
 def run(task: Task, load: Callable[[], Any], tell: Callable[[Report], None]) -> None:
@@ -110,10 +112,21 @@ def _ran(task: Task, module: Any) -> Report:
         return _failed(message) if known is None else _trapped(task, known, message, full=False)
 
 
-def _wasi(task: Task) -> Any:
+def opened(roots: list[tuple[str, str, bool]]) -> Any:
+    """What a module sees of the sandbox, for one `Task`. Raises `Refused`."""
     import wasmtime
 
     config = wasmtime.WasiConfig()
+    for directory, name, writable in roots:
+        try:
+            config.preopen_dir(directory, name, writable)
+        except wasmtime.WasmtimeError:
+            raise Refused(INVALID, f"The directory {directory} cannot be opened.") from None
+    return config
+
+
+def _wasi(task: Task) -> Any:
+    config = opened(task.roots) if task.opened is None else task.opened
     config.argv = task.argv[:1] if task.invoke else task.argv
     config.env = list(task.env.items())
     if task.stdio:
@@ -122,11 +135,6 @@ def _wasi(task: Task) -> Any:
         config.inherit_stderr()
     else:
         config.stdout_file = config.stderr_file = os.devnull
-    for directory, name, writable in task.roots:
-        try:
-            config.preopen_dir(directory, name, writable)
-        except wasmtime.WasmtimeError:
-            raise Refused(INVALID, f"The directory {directory} cannot be opened.") from None
     return config
 
 

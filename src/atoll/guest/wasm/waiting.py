@@ -13,21 +13,41 @@ import os
 import resource
 import select
 import sys
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from atoll.guest.wasm import engine, quickjs, runner
 from atoll.guest.wasm.home import Home
+from atoll.guest.wasm.report import Refused
 from atoll.wire import paths
 
 HEADER_MAX = 4 * 1024 * 1024
 
 
-def wait(warm: runner.Task | None, code: str | None, home: Home) -> list[str]:
-    """The words of the command to run. Ends the process when there will be none."""
-    for step in (_trifle, lambda: _rehearse(warm, code, home)):
+class Likely(NamedTuple):
+    """What may be asked for: a program of the operator's to rehearse, or code of a module.
+
+    That is only loaded: nothing of a client's runs before somebody asks for it. `task` has the
+    directories that either will see.
+    """
+
+    task: runner.Task
+    code: str | None
+    load: str | None
+
+
+def wait(likely: Likely, home: Home) -> tuple[list[str], Any]:
+    """The words of the command to run, and the directories of `task`, opened, if they are its.
+
+    Ends the process when there will be none.
+    """
+    opened, here = None, home.cwd
+    for step in (_trifle, lambda: _rehearse(likely, home), lambda: _load(likely)):
         if select.select([0], [], [], 0)[0]:
             break
         step()
+    else:
+        with contextlib.suppress(Refused):
+            opened = runner.opened(likely.task.roots)
     header = _header()
     stage = "cwd"
     try:
@@ -43,7 +63,7 @@ def wait(warm: runner.Task | None, code: str | None, home: Home) -> list[str]:
         resource.setrlimit(resource.RLIMIT_CPU, (most, most + 2))
     os.write(1, b"+")
     words: list[str] = header["words"]
-    return words
+    return words, opened if home.cwd == here else None
 
 
 def _trifle() -> None:
@@ -51,9 +71,10 @@ def _trifle() -> None:
     runner.run(runner.Task(["trifle"], {}, [(".", "/", True)], stdio=False), engine.trifle, _ignore)
 
 
-def _rehearse(task: runner.Task | None, code: str | None, home: Home) -> None:
+def _rehearse(likely: Likely, home: Home) -> None:
     """Run a program with nothing to do, in an instance of its own: its code's pages are there."""
-    if task is None or code is None or not os.path.exists(code):
+    task, code = likely.task._replace(stdio=False), likely.code
+    if code is None or not os.path.exists(code):
         return
     if task.call is not None:
         here = home.named(quickjs.HERE)
@@ -61,6 +82,12 @@ def _rehearse(task: runner.Task | None, code: str | None, home: Home) -> None:
         task = task._replace(call=functools.partial(quickjs.rehearse, here), roots=[place])
     with contextlib.suppress(OSError):
         runner.run(task, lambda: engine.trusted(code, fuel=False), _ignore)
+
+
+def _load(likely: Likely) -> None:
+    if likely.load is not None and os.path.exists(likely.load):
+        with contextlib.suppress(Refused):
+            engine.trusted(likely.load, fuel=False)
 
 
 def _ignore(_: object) -> None:
