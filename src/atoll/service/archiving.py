@@ -62,10 +62,11 @@ class Archiver:
                     now = await fresh(self._store, record)
                     self._check_still(now, record.version)
                     with anyio.CancelScope(shield=True):
-                        return await self._put_away(backend, now, pack, by)
+                        record = await self._put_away(backend, now, pack, by)
             finally:
                 with anyio.CancelScope(shield=True):
                     await backend.drop_pack(pack)
+            return record
 
     def _check_still(self, record: SandboxRecord, version: int) -> None:
         """Every opening is a new version: the files are what they were at that one."""
