@@ -146,6 +146,7 @@ def _wasm_programs() -> Mapping[str, Program]:
             python,
             directories=((f"{wasm_images.STATE}/python", place),),
             rehearsal=("python3", "-c", "pass"),
+            starts="python",
             env={
                 "PYTHONPATH": ":".join(f"{place}/{name}" for name in ARCHIVES),
                 "PYTHONUNBUFFERED": "1",
@@ -153,7 +154,9 @@ def _wasm_programs() -> Mapping[str, Program]:
             },
         )
     if quickjs is not None:
-        found["qjs"] = found["node"] = Program(quickjs, call="quickjs", rehearsal=("qjs",))
+        found["qjs"] = found["node"] = Program(
+            quickjs, call="quickjs", rehearsal=("qjs",), starts="quickjs"
+        )
     return found
 
 

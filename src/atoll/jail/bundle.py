@@ -29,6 +29,7 @@ MODULES = (
     "atoll.guest.wasm.components",
     "atoll.guest.wasm.quickjs",
     "atoll.guest.wasm.runner",
+    "atoll.guest.wasm.started",
     "atoll.guest.wasm.waiting",
     "atoll.guest.wasm.proved",
     "atoll.guest.wasm.program",

@@ -7,13 +7,16 @@ programs never come to the third. Other encodings are in that, so the package lo
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from pathlib import Path
+
+import anyio
 
 from atoll.backends.wasm.compiler import OURS
 from atoll.core.errors import BackendFault
 from atoll.core.model import ProcessSpec, SandboxSpec
 from atoll.core.ports import Backend
 
+_BOOT = Path(__file__).parents[2] / "guest" / "wasm" / "boot.py"
 ARCHIVES = ("start.zip", "more.zip")
 _MAKE = f"""
 import marshal, zipfile
@@ -37,6 +40,7 @@ consts = tuple(package if const == "code" else const for const in line.co_consts
 written = {{"encodings/__init__": pyc(line.replace(co_consts=consts))}}
 for name in ("sitecustomize", "usercustomize"):
     written[name] = pyc(compile("", name, "exec"))
+written["_atoll_start"] = pyc(compile(open("boot.py").read(), "_atoll_start", "exec"))
 for place, names, made in (("{ARCHIVES[0]}", start, written), ("{ARCHIVES[1]}", more, {{}})):
     with zipfile.ZipFile("/workspace/" + place, "w", zipfile.ZIP_STORED) as archive:
         for name, data in made.items():
@@ -45,13 +49,14 @@ for place, names, made in (("{ARCHIVES[0]}", start, written), ("{ARCHIVES[1]}", 
             if name + ".pyc" in whole.namelist():
                 archive.writestr(zipfile.ZipInfo(name + ".pyc"), whole.read(name + ".pyc"))
 """
-_SPEC = ProcessSpec(("python3", "early.py"), files={"early.py": _MAKE.encode()})
 
 
 async def early_modules(backend: Backend) -> Mapping[str, bytes]:
     """Make the archives with the very Python that will read them."""
+    files = {"early.py": _MAKE.encode(), "boot.py": await anyio.Path(_BOOT).read_bytes()}
+    spec = ProcessSpec(("python3", "early.py"), files=files, wall_s=60.0, cpu_s=60.0)
     async with backend.open(SandboxSpec(f"{OURS}early")) as box:
-        process = await box.start(replace(_SPEC, wall_s=60.0, cpu_s=60.0))
+        process = await box.start(spec)
         said = b"".join([data async for _, data in process.output()])
         if (await process.wait()).code != 0:
             text = said.decode("utf-8", "replace")[-300:]

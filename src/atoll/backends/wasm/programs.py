@@ -11,11 +11,13 @@ class Program:
 
     `call` is how, where the module is a library: `quickjs`. `directories` are (path in the
     workers' image, name for the module) pairs, read-only. `env` is laid beneath the sandbox's.
-    `rehearsal` is a command that does nothing, for workers to run while they wait.
+    `rehearsal` is a command that does nothing, for workers to run while they wait; those that know
+    how the program `starts` have it start instead.
     """
 
     module: Path
     call: str = ""
     directories: tuple[tuple[str, str], ...] = ()
     rehearsal: tuple[str, ...] = ()
+    starts: str = ""
     env: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -120,6 +120,8 @@ class WasmSandbox:
         words = self._options(spec, program)
         if code is not None:
             words = ["--load" if program is None else "--code", f"{CODE}/{code}", *words]
+        if program is not None and program.starts and code is not None:
+            words = ["--start", program.starts, *words]
         words += spec.argv if program is None else program.rehearsal
         self._ready = await Ready.start(self._worker, words)
 

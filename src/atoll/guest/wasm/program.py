@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from atoll.guest.wasm import engine, proved, quickjs, runner, waiting
+from atoll.guest.wasm import engine, proved, quickjs, runner, started, waiting
 from atoll.guest.wasm.home import Home
 from atoll.guest.wasm.report import FAILED_CODE, Refused, Report
 
@@ -27,8 +27,9 @@ _OPTIONS = [
     # Of the workers of the wasm backend: a directory beside the root (`HOST::NAME`, read-only with
     # `:ro` at its end), the environment as JSON, compiled code, how to call, where to compile to,
     # to rehearse this and wait for another, to report only what the exit status does not say,
-    # what proves that the code is that of the module, and code to have in memory while waiting.
-    "dir=", "env=", "code=", "call=", "compile=", "wait", "brief", "proof=", "load=",
+    # what proves that the code is that of the module, code to have in memory while waiting, and how
+    # the program can be started before it is known what it shall do.
+    "dir=", "env=", "code=", "call=", "compile=", "wait", "brief", "proof=", "load=", "start=",
 ]  # fmt: skip
 
 
@@ -45,6 +46,7 @@ class Command(NamedTuple):
     brief: bool = False
     proof: str | None = None
     load: str | None = None
+    start: str | None = None
 
 
 def main(words: list[str] | None = None, home: Home | None = None) -> NoReturn:
@@ -53,12 +55,7 @@ def main(words: list[str] | None = None, home: Home | None = None) -> NoReturn:
     try:
         command = _command(sys.argv[1:] if words is None else words, home)
         if command.wait:
-            before = command.task.roots
-            likely = waiting.Likely(command.task, command.code, command.load)
-            words, opened = waiting.wait(likely, home)
-            command = _command(words, home)
-            if command.task.roots == before:
-                command = command._replace(task=command.task._replace(opened=opened))
+            command = _awaited(command, home)
     except (getopt.GetoptError, ValueError) as error:
         sys.stderr.write(f"atoll-wasm: {error}\n{USAGE}")
         sys.exit(_USAGE_CODE)
@@ -67,6 +64,43 @@ def main(words: list[str] | None = None, home: Home | None = None) -> NoReturn:
     if command.target is not None:
         _compile(command, command.target)
     _run(command)
+
+
+def _awaited(command: Command, home: Home) -> Command:
+    """What is asked for of a worker that waits, unless what has started here does it at once."""
+    if command.start is not None and type(home) is Home:
+        return _command(_started(command, command.start, home), home)
+    likely = waiting.Likely(command.task, command.code, command.load)
+    words, opened = waiting.wait(likely, home)
+    asked = _command(words, home)
+    if asked.task.roots != command.task.roots:
+        opened = None
+    return asked._replace(task=asked.task._replace(opened=opened))
+
+
+def _started(command: Command, kind: str, home: Home) -> list[str]:
+    """Start the program now. Ends the process with it, if it does what is asked for.
+
+    Else the words of that, all but run.
+    """
+    one, here, words, tellers = started.Started(kind, command.task), home.cwd, list[str](), []
+
+    def listen() -> None:
+        words.extend(waiting.accepted(home))
+        asked = _command(words, home)
+        alike = home.cwd == here and asked.code == command.code
+        tellers.append(_teller(asked))
+        one.go(one.order(asked.task) if alike else None)
+
+    def tell(report: Report) -> None:
+        if one.ended():
+            os._exit(tellers[0](report))
+
+    thread = started.listening(listen)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    runner.run(one.task(), lambda: engine.trusted(str(command.code), fuel=False), tell)
+    thread.join()
+    return words
 
 
 def _command(words: list[str], home: Home) -> Command:
@@ -98,7 +132,8 @@ def _command(words: list[str], home: Home) -> Command:
     code = None if code is None else home.named(code)
     load = home.named(given["--load"]) if "--load" in given else None
     wait, brief, proof = "--wait" in given, "--brief" in given, given.get("--proof")
-    return Command(task, rest[0], code, report, target, home, wait, brief, proof, load)
+    start = given.get("--start")
+    return Command(task, rest[0], code, report, target, home, wait, brief, proof, load, start)
 
 
 def _call(name: str, home: Home) -> Callable[[runner.Task, Any, Any], Report] | None:
@@ -131,7 +166,7 @@ def _compile(command: Command, target: str) -> NoReturn:
 
 
 def _run(command: Command) -> NoReturn:
-    task, target = command.task, command.report
+    task = command.task
 
     def load() -> Any:
         if command.code is not None and command.proof is not None:
@@ -141,7 +176,17 @@ def _run(command: Command) -> NoReturn:
             return engine.trusted(command.code, fuel=task.fuel > 0)
         return engine.compiled(engine.read(command.home.named(command.path)), fuel=task.fuel > 0)
 
-    def tell(report: Report) -> None:
+    ended: list[int] = []
+    tell = _teller(command)
+    runner.run(task, load, lambda report: ended.append(tell(report)))
+    os._exit(ended[0])
+
+
+def _teller(command: Command) -> Callable[[Report], int]:
+    """Says how it ended; the exit status for that."""
+    task, target = command.task, command.report
+
+    def tell(report: Report) -> int:
         if target is not None:
             if not command.brief or task.invoke or report.status == FAILED_CODE:
                 _write(command.home.made(target), report.json())
@@ -151,11 +196,9 @@ def _run(command: Command) -> NoReturn:
             sys.stdout.write("".join(f"{value}\n" for value in report.results))
         sys.stdout.flush()
         sys.stderr.flush()
-        ended.append(report.status)
+        return report.status
 
-    ended: list[int] = []
-    runner.run(task, load, tell)
-    os._exit(ended[0])
+    return tell
 
 
 def _write(target: str, data: bytes) -> None:

@@ -33,6 +33,17 @@ function written(stream) {
   };
 }
 
+// The worker opens the pipe when there is an order beside it (started.py).
+function ordered() {
+  std.open("/.start/go", "r")?.close();
+  const order = JSON.parse(std.loadFile("/.start/order"));
+  if (order === null) std.exit(0);
+  for (const name of Object.keys(std.getenviron())) if (!(name in order.env)) std.unsetenv(name);
+  for (const [name, value] of Object.entries(order.env)) std.setenv(name, value);
+  globalThis.scriptArgs = order.argv;
+  return order.argv;
+}
+
 function shown(value) {
   if (typeof value === "string") return value;
   if (value instanceof Error) return `${value}\n${value.stack ?? ""}`.trimEnd();
@@ -44,7 +55,7 @@ function shown(value) {
 }
 
 const complain = (...values) => written(std.err)(`${values.map(shown).join(" ")}\n`);
-const [entry, ...args] = scriptArgs;
+const [entry, ...args] = scriptArgs[0] === "/.start/go" ? ordered() : scriptArgs;
 Object.assign(globalThis, {
   setTimeout: later(false),
   setInterval: later(true),

@@ -48,6 +48,12 @@ def wait(likely: Likely, home: Home) -> tuple[list[str], Any]:
     else:
         with contextlib.suppress(Refused):
             opened = runner.opened(likely.task.roots)
+    words = accepted(home)
+    return words, opened if home.cwd == here else None
+
+
+def accepted(home: Home) -> list[str]:
+    """Read what is asked for, go to its place, lay its files down, answer; its words."""
     header = _header()
     stage = "cwd"
     try:
@@ -63,7 +69,7 @@ def wait(likely: Likely, home: Home) -> tuple[list[str], Any]:
         resource.setrlimit(resource.RLIMIT_CPU, (most, most + 2))
     os.write(1, b"+")
     words: list[str] = header["words"]
-    return words, opened if home.cwd == here else None
+    return words
 
 
 def _trifle() -> None:
