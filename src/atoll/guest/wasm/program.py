@@ -68,6 +68,7 @@ def main(words: list[str] | None = None, home: Home | None = None) -> NoReturn:
 
 def _awaited(command: Command, home: Home) -> Command:
     """What is asked for of a worker that waits, unless what has started here does it at once."""
+    os.environ["TOKIO_WORKER_THREADS"] = "1"  # of the engine: each must end before the process has
     if command.start is not None and type(home) is Home:
         return _command(_started(command, command.start, home), home)
     likely = waiting.Likely(command.task, command.code, command.load)
@@ -83,7 +84,8 @@ def _started(command: Command, kind: str, home: Home) -> list[str]:
 
     Else the words of that, all but run.
     """
-    one, here, words, tellers = started.Started(kind, command.task), home.cwd, list[str](), []
+    one, here = started.Started(kind, command.task), home.cwd
+    words, tellers = list[str](), list[Callable[[Report], int]]()
 
     def listen() -> None:
         words.extend(waiting.accepted(home))
