@@ -1,6 +1,7 @@
 """`atoll-wasm`: run a WebAssembly module as a program of a sandbox."""
 
 import contextlib
+import gc
 import getopt
 import json
 import os
@@ -52,6 +53,7 @@ class Command(NamedTuple):
 def main(words: list[str] | None = None, home: Home | None = None) -> NoReturn:
     """Run what the command line says, and end the process as the module ended."""
     home = home or Home()
+    gc.disable()  # the process is gone before it would pay
     try:
         command = _command(sys.argv[1:] if words is None else words, home)
         if command.wait:
@@ -106,7 +108,7 @@ def _started(command: Command, kind: str, home: Home) -> list[str]:
 
 
 def _command(words: list[str], home: Home) -> Command:
-    pairs, rest = getopt.getopt(words, "h", _OPTIONS)
+    pairs, rest = _read(words)
     given = dict(pairs)
     if "-h" in given or "--help" in given:
         sys.stdout.write(USAGE)
@@ -136,6 +138,26 @@ def _command(words: list[str], home: Home) -> Command:
     wait, brief, proof = "--wait" in given, "--brief" in given, given.get("--proof")
     start = given.get("--start")
     return Command(task, rest[0], code, report, target, home, wait, brief, proof, load, start)
+
+
+def _read(words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """As getopt does it, which takes longer than all else here for what is written out in full."""
+    pairs, at = list[tuple[str, str]](), 0
+    while at < len(words) and words[at][:2] == "--":
+        word = words[at][2:]
+        if not word:
+            return pairs, words[at + 1 :]
+        if word in _OPTIONS:
+            pairs.append((f"--{word}", ""))
+            at += 1
+        elif f"{word}=" in _OPTIONS and at + 1 < len(words):
+            pairs.append((f"--{word}", words[at + 1]))
+            at += 2
+        else:
+            return getopt.getopt(words, "h", _OPTIONS)
+    if at < len(words) and words[at][:1] == "-" and words[at] != "-":
+        return getopt.getopt(words, "h", _OPTIONS)
+    return pairs, words[at:]
 
 
 def _call(name: str, home: Home) -> Callable[[runner.Task, Any, Any], Report] | None:

@@ -130,8 +130,10 @@ def _write_files(home: Home, files: list[list[Any]]) -> None:
         except FileNotFoundError:
             paths.make_parents(root, target.rpartition("/")[0])
             fd = paths.open_in(root, target, flags, 0o644)
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.close(fd)
 
 
 def _refuse(stage: str, error: Exception) -> NoReturn:
