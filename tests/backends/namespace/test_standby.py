@@ -86,6 +86,9 @@ async def test_one_that_failed_is_no_sign_of_proc(backend: NamespaceBackend) -> 
     async with backend.open(KEPT) as box:
         one = box._standby
         assert one is not None
+        with anyio.fail_after(10):
+            while one.said() is None:  # or it and the next would mount at once
+                await anyio.sleep(0.01)  # waits on purpose: for another process
         real, theirs = one.sock, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         one.sock, other = theirs
         one.sock.setblocking(False)
