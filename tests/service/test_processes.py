@@ -120,7 +120,9 @@ async def test_closing_a_stream_ends_the_process(tmp_path: Path) -> None:
 
 
 async def _ended(world: Island, sandbox: str, number: int) -> bool:
-    return (await world.processes.get(ALICE, sandbox, number)).exit is not None
+    """Stored, too, which is a moment later than known."""
+    stored = await world.store.get_process(sandbox, number)
+    return stored is not None and stored.exit is not None
 
 
 @pytest.mark.parametrize("hung", ["start", "output", "wait"])
