@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from atoll.core.model import Exit, Limits, NetworkPolicy
 from atoll.core.states import State
@@ -149,3 +150,17 @@ class IdempotencyRecord:
     request_digest: str
     result: str
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """What a dialect keeps beside its sandboxes: a JSON object, by its `space` and `id`.
+
+    `owner` is what it belongs to, such as a sandbox's id; ids of one space sort by time.
+    """
+
+    space: str
+    id: str
+    owner: str
+    at: float
+    body: Mapping[str, Any]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from atoll.core.chain import Head
 from atoll.core.records import (
+    DocumentRecord,
     Event,
     IdempotencyRecord,
     KeyRecord,
@@ -149,6 +150,27 @@ class Store(Protocol):
 
     async def unclaim(self, tenant: str, key: str) -> None:
         """Delete one, after the create that claimed it has failed. Idempotent."""
+        ...
+
+    # documents
+    async def put_document(self, record: DocumentRecord) -> None:
+        """Write it, in the place of the one with that space and id if there is one."""
+        ...
+
+    async def get_document(self, space: str, document_id: str) -> DocumentRecord | None: ...
+
+    async def list_documents(
+        self, space: str, *, owner: str | None = None, before: str | None = None, limit: int = 100
+    ) -> Sequence[DocumentRecord]:
+        """The newest first, by id; `before` is the last id of the page before."""
+        ...
+
+    async def drop_document(self, space: str, document_id: str) -> bool:
+        """False when it was not there."""
+        ...
+
+    async def prune_documents(self, space: str, *, owner: str | None = None, keep: int = 0) -> int:
+        """Delete all but the newest of a space, or of an owner in it; how many."""
         ...
 
     # upkeep

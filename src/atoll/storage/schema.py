@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from atoll.storage.columns import FaithfulText, JsonText
 
-REVISION = "0008"
+REVISION = "0009"
 
 metadata = MetaData()
 
@@ -183,6 +183,17 @@ claims = Table(
     _text("result"),
     _time("at"),
     Index("claims_at", "at"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("space", FaithfulText, primary_key=True),
+    Column("id", FaithfulText, primary_key=True),
+    _text("owner"),
+    _time("at"),
+    _json("body"),
+    Index("documents_of_owner", "space", "owner", "id"),
 )
 
 # The last `seq` of the events, and in `digest` its hash. One row that each writer updates first

@@ -6,6 +6,7 @@ from typing import Self
 
 from atoll.core.chain import Head
 from atoll.core.records import (
+    DocumentRecord,
     Event,
     IdempotencyRecord,
     KeyRecord,
@@ -18,6 +19,7 @@ from atoll.core.states import State
 from atoll.storage.address import parse
 from atoll.storage.claims import ClaimTable
 from atoll.storage.database import Database
+from atoll.storage.documents import DocumentTable
 from atoll.storage.events import EventTable
 from atoll.storage.keys import KeyTable
 from atoll.storage.opening import open_database
@@ -38,6 +40,7 @@ class SqlStore:
         self._events = EventTable(database)
         self._keys = KeyTable(database)
         self._claims = ClaimTable(database)
+        self._documents = DocumentTable(database)
 
     @classmethod
     @asynccontextmanager
@@ -164,6 +167,23 @@ class SqlStore:
 
     async def unclaim(self, tenant: str, key: str) -> None:
         await self._claims.unclaim(tenant, key)
+
+    async def put_document(self, record: DocumentRecord) -> None:
+        await self._documents.put(record)
+
+    async def get_document(self, space: str, document_id: str) -> DocumentRecord | None:
+        return await self._documents.get(space, document_id)
+
+    async def list_documents(
+        self, space: str, *, owner: str | None = None, before: str | None = None, limit: int = 100
+    ) -> Sequence[DocumentRecord]:
+        return await self._documents.list(space, owner=owner, before=before, limit=limit)
+
+    async def drop_document(self, space: str, document_id: str) -> bool:
+        return await self._documents.drop(space, document_id)
+
+    async def prune_documents(self, space: str, *, owner: str | None = None, keep: int = 0) -> int:
+        return await self._documents.prune(space, owner=owner, keep=keep)
 
     async def prune(self, before: float) -> int:
         return await self._sandboxes.prune(before)

@@ -14,6 +14,7 @@ pytest plugin of anyio.
 
 from atoll.testing.store.belongings import PostMortemCases, ProcessCases, SnapshotCases
 from atoll.testing.store.chains import ChainCases
+from atoll.testing.store.documents import DocumentCases
 from atoll.testing.store.durability import DurabilityCases
 from atoll.testing.store.ledgers import ClaimCases, EventCases, KeyCases
 from atoll.testing.store.listings import ListingCases
@@ -32,6 +33,7 @@ class StoreContract(
     ChainCases,
     KeyCases,
     ClaimCases,
+    DocumentCases,
     DurabilityCases,
 ):
     """Everything that a store promises."""
