@@ -103,7 +103,8 @@ class ProcessSpec:
     `argv[0]` is looked up on the sandbox's PATH. `env` is laid over the sandbox's own. `files`
     (paths relative to `cwd`, or absolute) are written before the program starts, with mode 0644.
     `wall_s` and `cpu_s` bound the process and everything it started; `output_bytes` bounds
-    stdout and stderr together: past it the output is cut and the process ends with `OUTPUT`.
+    stdout and stderr together: past it the output is cut and the process ends with `OUTPUT`. With
+    `keep_bytes` that much of each channel is kept instead, the rest is thrown away, and it goes on.
     `secrets` are the names of variables whose values must not be written down.
     Without `stdin` the program reads end-of-file at once. `function` calls that export of a
     WebAssembly module with the rest of `argv` as its arguments; `fuel` bounds its instructions.
@@ -118,6 +119,7 @@ class ProcessSpec:
     wall_s: float = 30.0
     cpu_s: float = 30.0
     output_bytes: int = 8 * MIB
+    keep_bytes: int | None = None
     function: str | None = None
     fuel: int | None = None
     secrets: tuple[str, ...] = ()

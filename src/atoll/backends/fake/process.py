@@ -39,6 +39,8 @@ class FakeProcess:
         self._deadline = anyio.current_time() + spec.wall_s
         self._started = anyio.current_time()
         self._written = 0
+        self._kept = dict.fromkeys(Channel, 0)
+        self._cut = False
         self._writing = anyio.Lock()
         self._exit: Exit | None = None
         self._over = anyio.Event()
@@ -171,11 +173,15 @@ class FakeProcess:
         await self.running.wait()
 
     async def _write(self, channel: Channel, chunk: bytes) -> None:
-        cut = chunk[: self.spec.output_bytes - self._written]
+        keep = self.spec.keep_bytes
+        room = self.spec.output_bytes - self._written if keep is None else keep - self._kept[channel]
+        cut = chunk[:room]
         if cut:
             await self._output.put((channel, cut), len(cut))
             self._written += len(cut)
-        if len(cut) < len(chunk):
+            self._kept[channel] += len(cut)
+        self._cut = self._cut or len(cut) < len(chunk)
+        if keep is None and len(cut) < len(chunk):
             self.end(ExitReason.OUTPUT, truncated=True)
             await checkpoint()
 
@@ -215,7 +221,7 @@ class FakeProcess:
         if self._exit is not None:
             return
         usage = Usage(wall_s=anyio.current_time() - self._started)
-        self._exit = Exit(code, reason, number, truncated, usage)
+        self._exit = Exit(code, reason, number, truncated or self._cut, usage)
         self._over.set()
         self._output.close()
         if self._stdin is not None:

@@ -21,11 +21,16 @@ class Output:
     """
 
     def __init__(
-        self, pipes: Mapping[int, Channel], limit: int, on_limit: Callable[[], None]
+        self,
+        pipes: Mapping[int, Channel],
+        limit: int,
+        on_limit: Callable[[], None],
+        keep: int | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipes = dict(pipes)
         self._left = limit
+        self._kept = {} if keep is None else dict.fromkeys(self._pipes.values(), keep)
         self._on_limit = on_limit
         self._chunks: deque[tuple[Channel, bytes]] = deque()
         self._held = 0
@@ -57,7 +62,9 @@ class Output:
     def _take(self, channel: Channel, data: bytes) -> None:
         if self._over:
             return
-        if len(data) > self._left:
+        if self._kept:
+            data = self._keep(channel, data)
+        elif len(data) > self._left:
             data = data[: self._left]
             if not self.truncated:
                 self.truncated = True
@@ -76,6 +83,13 @@ class Output:
                 self._wake()
             elif self._rest_timer is None:
                 self._rest_timer = self._loop.call_later(_LINE_S, self._wake)
+
+    def _keep(self, channel: Channel, data: bytes) -> bytes:
+        """As much of it as there is still room for in its channel."""
+        kept = data[: self._kept[channel]]
+        self._kept[channel] -= len(kept)
+        self.truncated = self.truncated or len(kept) < len(data)
+        return kept
 
     def _wake(self) -> None:
         if self._rest_timer is not None:

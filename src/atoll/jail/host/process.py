@@ -60,7 +60,7 @@ class JailedProcess:
         self._pid = pid
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
-        self._output = Output(pipes, spec.output_bytes, self._over_output)
+        self._output = Output(pipes, spec.output_bytes, self._over_output, spec.keep_bytes)
         self._tty = next(iter(pipes)) if spec.tty is not None else None
         self._stdin = stdin
         self._exit: asyncio.Future[Exit] = self._loop.create_future()

@@ -79,6 +79,14 @@ class BoundCases(Cases):
         assert done.exit.reason is ExitReason.OUTPUT
         assert len(done.stdout) + len(done.stderr) == CUT
 
+    @needs("shell")
+    async def test_what_is_beyond_what_is_kept_is_thrown_away(self, box: Sandbox) -> None:
+        loud = "head -c 300000 /dev/zero; head -c 50000 /dev/zero >&2; exit 3"
+        done = await run(box, replace(script(loud), output_bytes=CUT, keep_bytes=CUT))
+        assert (done.exit.code, done.exit.reason, done.exit.truncated) == (3, "exited", True)
+        assert len(done.stdout) == CUT
+        assert len(done.stderr) == min(CUT, 50_000)
+
     async def test_just_enough_output_is_not_cut(self, box: Sandbox, place: str) -> None:
         await box.files.write(f"{place}/exact", b"x" * CUT)
         done = await run(box, replace(program("cat", f"{place}/exact"), output_bytes=CUT))
