@@ -31,6 +31,7 @@ from atoll.core.ports import Backend
 from atoll.core.store import Store
 from atoll.core.uplinks import Uplinks
 from atoll.dialects import DIALECTS, Chosen, chosen
+from atoll.guest import scripts as guest_scripts
 from atoll.http.app import create_app
 from atoll.http.dialect import Spoken
 from atoll.http.front import Front
@@ -67,6 +68,7 @@ from atoll.service.quotas import Quotas
 from atoll.service.reconcile import Reconciler
 from atoll.service.retention import Retention
 from atoll.service.sandboxes import Sandboxes
+from atoll.service.scripts import PLACE, Scripts
 from atoll.service.snapshots import Snapshots
 from atoll.settings import Settings, SettingsError
 from atoll.storage import SqlStore
@@ -87,6 +89,7 @@ def _namespace(settings: Settings) -> Backend:
             binds=(
                 *language_table.beside(language_table.load()),
                 *wasm_images.program(),
+                (str(Path(guest_scripts.__path__[0])), PLACE),
                 *(pair for each in DIALECTS.values() for pair in each.files()),
             ),
             uplinks=_uplinks(settings),
@@ -305,6 +308,15 @@ async def _wire(
     await stack.enter_async_context(janitor)
     await stack.enter_async_context(pool)
     await stack.enter_async_context(image_service)
+    processes = Processes(
+        sandboxes=sandboxes,
+        keeper=keeper,
+        store=store,
+        logs=logs,
+        audit=audit,
+        quotas=quotas,
+        clock=clock,
+    )
     return Services(
         executions=Executions(
             pool=pool,
@@ -317,14 +329,9 @@ async def _wire(
             images=images,
         ),
         sandboxes=sandboxes,
-        processes=Processes(
-            sandboxes=sandboxes,
-            keeper=keeper,
-            store=store,
-            logs=logs,
-            audit=audit,
-            quotas=quotas,
-            clock=clock,
+        processes=processes,
+        scripts=Scripts(
+            sandboxes=sandboxes, processes=processes, languages=languages, keeper=keeper
         ),
         files=FilesOf(sandboxes=sandboxes, audit=audit),
         ports=Ports(sandboxes=sandboxes, audit=audit),

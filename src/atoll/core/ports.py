@@ -100,8 +100,11 @@ class Files(Protocol):
 
     async def remove(self, path: str, *, recursive: bool = False) -> None: ...
 
-    def pack(self, path: str) -> AsyncGenerator[bytes, None]:
-        """A tar stream of everything beneath a directory (or of one file)."""
+    def pack(self, path: str, *, dotted: bool = False) -> AsyncGenerator[bytes, None]:
+        """A tar stream of everything beneath a directory (or of one file).
+
+        With `dotted` the directory is the first entry, `.`, and the others begin with `./`.
+        """
         ...
 
     async def unpack(self, path: str, data: AsyncIterable[bytes]) -> int:
@@ -335,6 +338,13 @@ class Images(Protocol):
 
     async def pull(self, name: str, told: Callable[[Progress], None]) -> Image:
         """Make or update the image of that name. What an interruption leaves is used again."""
+        ...
+
+    async def load(self, name: str, archive: str) -> Image:
+        """Make or update the image of that name from a tar, a file of the host.
+
+        `InvalidRequest` for what is no tar of a root file system.
+        """
         ...
 
     async def remove(self, name: str) -> None:

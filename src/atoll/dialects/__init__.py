@@ -7,11 +7,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from atoll.dialects.agentkernel import AGENTKERNEL
+from atoll.dialects.rundatsheesh import RUN_DAT_SHEESH
 from atoll.dialects.wasmrun import WASMRUN
 from atoll.http.dialect import Dialect
 from atoll.settings import Settings, SettingsError
 
-DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (AGENTKERNEL, WASMRUN)}
+DIALECTS: Mapping[str, Dialect] = {
+    each.name: each for each in (AGENTKERNEL, RUN_DAT_SHEESH, WASMRUN)
+}
 
 
 @dataclass(frozen=True, slots=True)

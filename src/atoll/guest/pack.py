@@ -62,7 +62,7 @@ def pack(root: int, request: Request, duplex: stream.Duplex) -> Request:
     out = _Out(duplex)
     count = 0
     seen: dict[tuple[int, int], str] = {}
-    with contextlib.closing(_members(root, path)) as members:
+    with contextlib.closing(_members(root, path, "./" if request["dotted"] else "")) as members:
         for inner, name, found in members:
             count += 1
             if count > ENTRIES_MAX:
@@ -73,14 +73,19 @@ def pack(root: int, request: Request, duplex: stream.Duplex) -> Request:
     return {"count": count}
 
 
-def _members(root: int, path: str) -> Generator[tuple[str, str, os.stat_result], None, None]:
+def _members(
+    root: int, path: str, start: str
+) -> Generator[tuple[str, str, os.stat_result], None, None]:
+    """Each entry's place, its name, which begins with `start`, and what it is."""
     probe = paths.open_in(root, path, os.O_PATH)
     found = os.fstat(probe)
     os.close(probe)
     if not stat.S_ISDIR(found.st_mode):
         yield path, posixpath.basename(path), found
         return
-    pending = [(path.rstrip("/"), "")]
+    if start:
+        yield path, ".", found
+    pending = [(path.rstrip("/"), start)]
     while pending:
         directory, prefix = pending.pop()
         fd = paths.open_in(root, directory or "/", os.O_RDONLY | os.O_DIRECTORY)

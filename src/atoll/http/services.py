@@ -19,6 +19,7 @@ from atoll.service.ports import Ports
 from atoll.service.processes import Processes
 from atoll.service.quotas import Quotas
 from atoll.service.sandboxes import Sandboxes
+from atoll.service.scripts import Scripts
 from atoll.service.snapshots import Snapshots
 
 
@@ -29,6 +30,7 @@ class Services:
     executions: Executions
     sandboxes: Sandboxes
     processes: Processes
+    scripts: Scripts
     files: FilesOf
     ports: Ports
     images: ImagesOf

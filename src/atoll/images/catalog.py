@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import anyio
 from anyio import to_thread
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from atoll.core.errors import BackendFault, Busy, InvalidRequest
 from atoll.core.images import HOST, Collected, Image, Progress, pinned, split
-from atoll.images import debian, oci
+from atoll.images import debian, loading, oci
 from atoll.images.reference import Reference, parse
 from atoll.images.store import ImageStore
 from atoll.images.table import ImageTable, Rule
@@ -107,6 +108,20 @@ class ImageCatalog:
     async def pull(self, name: str, told: Callable[[Progress], None]) -> Image:
         reference = parse(name)
         return await self._make(reference, self._table.rule(reference), told)
+
+    async def load(self, name: str, archive: str) -> Image:
+        reference = parse(name)
+        with anyio.move_on_after(_WAIT_S):
+            while True:
+                try:
+                    image = await loading.load(self._store, reference.name, Path(archive))
+                except Busy:
+                    await anyio.sleep(_TRY_S)
+                except OSError as error:
+                    raise BackendFault(f"The image cannot be stored: {error.strerror}.") from error
+                else:
+                    return replace(image, names=(*{*image.names, reference.name},))
+        raise BackendFault(f"The image {reference.name!r} was not there within {_WAIT_S:g} s.")
 
     async def build(
         self,

@@ -1,6 +1,5 @@
 """Images made of Debian packages, by mmdebstrap, from wherever the host's own apt gets them."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,8 +8,8 @@ from anyio import to_thread
 
 from atoll.core.errors import QuotaExceeded, Unavailable
 from atoll.core.images import Image, Progress
-from atoll.images.layers import BadLayer, Budget, unpack
-from atoll.images.oci import BadImage, Told
+from atoll.images.loading import lay
+from atoll.images.oci import Told
 from atoll.images.store import ImageStore, making
 from atoll.images.table import Rule
 from atoll.jail.host import tool
@@ -48,29 +47,9 @@ async def build(store: ImageStore, name: str, rule: Rule, told: Told) -> Image:
                 if size > budget.bytes:
                     raise QuotaExceeded(f"The image is larger than the {budget.bytes} bytes left.")
         told(Progress("unpacking"))
-        digest = await to_thread.run_sync(_lay, store, archive, place / "root", budget)
+        digest = await to_thread.run_sync(lay, store, archive, place / "root", budget)
         source = f"debian {suite} {' '.join(rule.packages)}".strip()
         return await to_thread.run_sync(store.add, name, source, [digest], _ABOUT)
-
-
-def _lay(store: ImageStore, archive: Path, directory: Path, budget: Budget) -> str:
-    directory.mkdir(mode=0o755)
-    plain = hashlib.sha256()
-    with archive.open("rb") as file:
-
-        def read() -> bytes:
-            data = file.read(_STEP)
-            plain.update(data)
-            return data
-
-        try:
-            unpack(iter(read, b""), str(directory), budget)
-        except BadLayer as error:
-            raise BadImage(f"The packages cannot be unpacked: {error}.") from error
-        while read():
-            pass
-    store.keep_layer(directory, plain.hexdigest())
-    return plain.hexdigest()
 
 
 def _size(path: Path) -> int:

@@ -94,11 +94,13 @@ class FilesOf:
             with self._audited("file.remove", caller, held.record.id, path):
                 await held.box.files.remove(path, recursive=recursive)
 
-    async def pack(self, caller: Caller, sandbox: str, path: str) -> AsyncGenerator[bytes, None]:
+    async def pack(
+        self, caller: Caller, sandbox: str, path: str, *, dotted: bool = False
+    ) -> AsyncGenerator[bytes, None]:
         """A tar stream."""
         async with self._sandboxes.holding(caller, sandbox) as held:
             with self._audited("file.pack", caller, held.record.id, path):
-                async with aclosing(held.box.files.pack(path)) as chunks:
+                async with aclosing(held.box.files.pack(path, dotted=dotted)) as chunks:
                     async for chunk in chunks:
                         yield chunk
 

@@ -1,5 +1,6 @@
 """One open sandbox, as the keeper's task and those who use it share it."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import anyio
@@ -10,6 +11,7 @@ from atoll.core.ports import Sandbox
 from atoll.core.records import SandboxRecord
 from atoll.service.live import LiveProcess
 from atoll.service.output import TAIL_BYTES
+from atoll.service.spares import Spare
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +40,7 @@ class Held:
     processes: dict[int, LiveProcess] = field(default_factory=dict[int, LiveProcess])
     born_here: bool = False
     next_number: int | None = None
+    spares: dict[Hashable, list[Spare]] = field(default_factory=dict[Hashable, list[Spare]])
     _last_output: bytes = b""
     _left: anyio.Event = field(default_factory=anyio.Event)
 

@@ -113,6 +113,13 @@ class ImagesOf(anyio.AsyncContextManagerMixin):
             self._audit.record("image.pull", caller, outcome, None, image=pull.name)
             pull.tell(pull.progress)
 
+    async def load(self, caller: Caller, name: str, archive: str) -> Image:
+        """Make or update an image from a tar on the host. For admins only. `InvalidRequest`."""
+        _must_be_admin(caller)
+        image = await self._images.load(name, archive)
+        self._audit.record("image.load", caller, "ok", None, image=name)
+        return image
+
     async def remove(self, caller: Caller, name: str) -> None:
         """Forget a name. For admins only. `NotFound`."""
         _must_be_admin(caller)

@@ -21,10 +21,11 @@ from atoll.core.store import Store
 from atoll.service.audit import Audit, command_line
 from atoll.service.caller import Caller
 from atoll.service.clock import Clock
+from atoll.service.held import Held
 from atoll.service.keeper import Keeper
 from atoll.service.launch import START_S, Launcher, ending_with
 from atoll.service.ledger import Ledger
-from atoll.service.live import SIGKILL, LiveProcess
+from atoll.service.live import SIGKILL, Collected, LiveProcess, Starts
 from atoll.service.outputs import OutputLogs
 from atoll.service.pausing import check_awake
 from atoll.service.quotas import Quotas
@@ -103,6 +104,19 @@ class Processes:
         return RunResult(
             ended, bytes(collected.stdout), bytes(collected.stderr), truncated=ended.truncated
         )
+
+    async def collect(
+        self, caller: Caller, held: Held, spec: ProcessSpec, into: Collected, starts: Starts
+    ) -> Exit | None:
+        """Run in a held sandbox until `into` is complete or it has ended; then its exit."""
+        with self._quotas.running(caller):
+            live, _ = await self._launcher.begin(held, spec, into, starts)
+            async with ending_with(live):
+                await live.answered.wait()
+        if live.error is not None:
+            raise live.error
+        self._note("process.run", caller, live)
+        return live.exit
 
     async def stream(
         self, caller: Caller, sandbox: str, spec: ProcessSpec, stdin: bytes | None = None

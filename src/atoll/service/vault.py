@@ -34,6 +34,10 @@ class Vault:
         self._secrets.pop(sandbox_id, None)
         self._hidden.pop(sandbox_id, None)
 
+    def has(self, record: SandboxRecord) -> bool:
+        """Whether none of its secrets was lost with an earlier server."""
+        return not self._lost(record)
+
     def given(self, record: SandboxRecord, spec: ProcessSpec) -> ProcessSpec:
         """The program with the sandbox's secrets in its environment, beneath its own.
 

@@ -4,6 +4,7 @@ import io
 import tarfile
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 
 from atoll.backends.fake.tree import Node, Tree, walk
 from atoll.core.errors import AtollError, InvalidRequest
@@ -18,16 +19,20 @@ TYPES = {
 }
 
 
-def pack(node: Node, path: str) -> Iterator[bytes]:
+def pack(node: Node, path: str, *, dotted: bool = False) -> Iterator[bytes]:
     """The archive in blocks; names are relative to the directory, a file is named itself."""
     entries: Iterator[tuple[str, Node]]
     if node.kind is FileKind.DIRECTORY:
-        entries = ((name.removeprefix("./"), each) for name, each in walk(node, "."))
+        entries = iter([(".", node)]) if dotted else iter(())
+        below = ((name, each) for name, each in walk(node, ".") if name != ".")
+        entries = chain(
+            entries, below if dotted else ((name.removeprefix("./"), each) for name, each in below)
+        )
     else:
         entries = iter([(path.rpartition("/")[2], node)])
     for name, each in entries:
         kind = TYPES.get(each.kind)
-        if name == "." or kind is None:
+        if kind is None:
             continue
         info = tarfile.TarInfo(name)
         info.type, info.mode, info.mtime = kind, each.mode, each.mtime_ns // 10**9

@@ -94,9 +94,9 @@ class FakeFiles:
             raise Conflict(f"{path!a} is not empty.")
         self._tree.discard(place)
 
-    async def pack(self, path: str) -> AsyncGenerator[bytes, None]:
+    async def pack(self, path: str, *, dotted: bool = False) -> AsyncGenerator[bytes, None]:
         await self._at("files.pack")
-        for block in archive.pack(self._tree.get(path), absolute(path)):
+        for block in archive.pack(self._tree.get(path), absolute(path), dotted=dotted):
             await self._at("files.chunk")
             yield block
 

@@ -174,7 +174,9 @@ class FakeProcess:
 
     async def _write(self, channel: Channel, chunk: bytes) -> None:
         keep = self.spec.keep_bytes
-        room = self.spec.output_bytes - self._written if keep is None else keep - self._kept[channel]
+        room = (
+            self.spec.output_bytes - self._written if keep is None else keep - self._kept[channel]
+        )
         cut = chunk[:room]
         if cut:
             await self._output.put((channel, cut), len(cut))

@@ -250,8 +250,8 @@ class JailedFiles:
     async def remove(self, path: str, *, recursive: bool = False) -> None:
         await self._simple("remove", absolute(path), recursive=recursive)
 
-    async def pack(self, path: str) -> AsyncGenerator[bytes, None]:
-        async with self._worker("pack", absolute(path)) as worker:
+    async def pack(self, path: str, *, dotted: bool = False) -> AsyncGenerator[bytes, None]:
+        async with self._worker("pack", absolute(path), dotted=dotted) as worker:
             async for data in worker.pieces():
                 yield data
 

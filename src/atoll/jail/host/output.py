@@ -62,14 +62,7 @@ class Output:
     def _take(self, channel: Channel, data: bytes) -> None:
         if self._over:
             return
-        if self._kept:
-            data = self._keep(channel, data)
-        elif len(data) > self._left:
-            data = data[: self._left]
-            if not self.truncated:
-                self.truncated = True
-                self._on_limit()
-        self._left -= len(data)
+        data = self._keep(channel, data) if self._kept else self._cut(data)
         if data:
             if channel is Channel.STDERR:
                 self.tail = (self.tail + data)[-_TAIL:]
@@ -83,6 +76,15 @@ class Output:
                 self._wake()
             elif self._rest_timer is None:
                 self._rest_timer = self._loop.call_later(_LINE_S, self._wake)
+
+    def _cut(self, data: bytes) -> bytes:
+        """As much of it as may still come. At the first that may not, the program is ended."""
+        cut = data[: self._left]
+        if len(cut) < len(data) and not self.truncated:
+            self.truncated = True
+            self._on_limit()
+        self._left -= len(cut)
+        return cut
 
     def _keep(self, channel: Channel, data: bytes) -> bytes:
         """As much of it as there is still room for in its channel."""

@@ -1,0 +1,1 @@
+"""What runs before programs of other languages, in their sandboxes: shown there read-only."""
