@@ -62,9 +62,13 @@ class Activity:
         found = await self._store.list_documents(SPACE, limit=limit)
         return [dict(each.body) for each in found]
 
-    def on_event(self, tell: Callable[[Event], None]) -> None:
-        """Have every event told from now on; `tell` returns at once."""
+    def on_event(self, tell: Callable[[Event], None]) -> Callable[[], None]:
+        """Have every event told from now on, until what this returns is called.
+
+        `tell` returns at once.
+        """
         self._followers.add(tell)
+        return lambda: self._followers.discard(tell)
 
     async def follow(self) -> AsyncGenerator[Event | None, None]:
         """Events from now on; None where for a quarter of a minute there was none.

@@ -67,11 +67,8 @@ async def open_app(front: Front, options: Options) -> AsyncGenerator[ASGIApp, No
         runs=runs,
         activity=activity,
     )
-    async with (
-        Webhooks(store, clock, activity) as webhooks,
-        Seeds(services, rows, activity) as seeds,
-        Bridges(services) as bridges,
-    ):
+    bridges = Bridges(services)
+    async with Webhooks(store, clock, activity) as webhooks:
         here = State(
             front=front,
             options=options,
@@ -79,20 +76,21 @@ async def open_app(front: Front, options: Options) -> AsyncGenerator[ASGIApp, No
             runs=runs,
             activity=activity,
             webhooks=webhooks,
-            seeds=seeds,
+            seeds=Seeds(services, rows, activity),
             bridges=bridges,
             keys=ApiKeys(store, clock),
             images=rows,
             rates=Rates(clock),
             host=Host(settings.data_dir),
+            console=await anyio.to_thread.run_sync(pages.text),
             version=await anyio.to_thread.run_sync(version, "atoll"),
         )
         bridges.serve(partial(peers.invoke, here))
-        yield application(here)
+        yield await anyio.to_thread.run_sync(application, here)
 
 
 def application(here: State) -> ASGIApp:
-    """From the outside in: errors, rates, bounds, routes. Each route asks who it is."""
+    """From the outside in: errors, rates, bounds, routes. Each route asks who it is. Blocks."""
     largest = BINARY_BYTES + 1
     settings = here.front.settings.model_copy(
         update={"max_upload_bytes": largest, "max_body_bytes": largest}

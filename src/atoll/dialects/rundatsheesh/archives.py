@@ -80,32 +80,48 @@ async def download(request: Request, vm: str) -> Response:
         found = await here.services.files.stat(who, record.id, where)
     except (NotFound, InvalidRequest):
         raise bad("Invalid download path") from None
-    chunks = _bounded(here.services.files.pack(who, record.id, where, dotted=True))
+    chunks = gzipped(here.services.files.pack(who, record.id, where, dotted=True))
+    spool, size = await _spooled(chunks)
     name = PurePosixPath(found.path).name or PurePosixPath(WORKSPACE).name
     ascii_name = "".join(each if each.isascii() and each.isalnum() else "_" for each in name)
     headers = {
         "content-type": "application/gzip",
+        "content-length": str(size),
         "content-disposition": f'attachment; filename="{ascii_name}.tar.gz"',
         "cache-control": "no-cache",
     }
-    return ByteStream(gzipped(chunks), 200, headers)
+    return ByteStream(_blocks(spool, close=True), 200, headers)
 
 
-async def _bounded(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The same, broken off when there is too much of it."""
+async def _spooled(
+    chunks: AsyncGenerator[bytes, None],
+) -> tuple[SpooledTemporaryFile[bytes], int]:
+    """All of it, on the disk beyond the first of it: nobody gets half an archive. 413."""
+    spool = SpooledTemporaryFile[bytes](max_size=_IN_MEMORY)
     size = 0
-    async with aclosing(chunks) as source:
-        async for chunk in source:
-            size += len(chunk)
-            if size > DOWNLOAD_BYTES + _HEADERS_BYTES:
-                raise SheeshError(413, f"Download too large (max={DOWNLOAD_BYTES})")
-            yield chunk
+    try:
+        async with aclosing(chunks) as source:
+            async for chunk in source:
+                size += len(chunk)
+                if size > DOWNLOAD_BYTES:
+                    raise SheeshError(413, f"Download too large (max={DOWNLOAD_BYTES})")
+                await to_thread.run_sync(spool.write, chunk)
+    except BaseException:
+        spool.close()
+        raise
+    return spool, size
 
 
-async def _blocks(spool: SpooledTemporaryFile[bytes]) -> AsyncGenerator[bytes, None]:
-    await to_thread.run_sync(spool.seek, 0)
-    while block := await to_thread.run_sync(spool.read, _BLOCK):
-        yield block
+async def _blocks(
+    spool: SpooledTemporaryFile[bytes], *, close: bool = False
+) -> AsyncGenerator[bytes, None]:
+    try:
+        await to_thread.run_sync(spool.seek, 0)
+        while block := await to_thread.run_sync(spool.read, _BLOCK):
+            yield block
+    finally:
+        if close:
+            spool.close()
 
 
 class _Counted:

@@ -9,16 +9,15 @@ import hmac
 import json
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import anyio
-from anyio.abc import TaskGroup
 
 from atoll.core.errors import AtollError, BackendFault, Conflict
 from atoll.core.model import WORKSPACE, Channel, ProcessSpec
-from atoll.core.ports import Process
+from atoll.core.ports import Process, Sandbox
 from atoll.core.records import DocumentRecord, SandboxRecord
 from atoll.dialects.rundatsheesh.bodies import INVOKE
 from atoll.dialects.rundatsheesh.checking import checked
@@ -42,32 +41,22 @@ _LIFE_S = 30 * 86_400.0
 
 @dataclass(eq=False, slots=True)
 class _Bridge:
+    box: Sandbox
     process: Process
     writing: anyio.Lock
     ready: anyio.Event
     port: int = 0
 
 
-class Bridges(anyio.AsyncContextManagerMixin):
-    """Starts them, and answers what they hand on, while it is entered."""
+class Bridges:
+    """Starts them, and answers what they hand on."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._open: dict[str, _Bridge] = {}
         self._starting = Locks()
-        self._group: TaskGroup | None = None
         self._invoke: Invoke | None = None
         self._key: bytes | None = None
-
-    @asynccontextmanager
-    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
-        async with anyio.create_task_group() as group:
-            self._group = group
-            try:
-                yield self
-            finally:
-                self._group = None
-                group.cancel_scope.cancel()
 
     @property
     def caller(self) -> Caller:
@@ -93,11 +82,15 @@ class Bridges(anyio.AsyncContextManagerMixin):
         """Have the bridge of a VM with peers run."""
         if not notes(record.labels).links:
             return
-        async with self._starting.hold(record.id):
-            if record.id not in self._open:
-                await self._start(who, record)
+        async with (
+            self._starting.hold(record.id),
+            self._services.sandboxes.using(who, record.id) as box,
+        ):
+            known = self._open.get(record.id)
+            if known is None or known.box is not box:
+                await self._start(box)
 
-    async def _start(self, who: Caller, record: SandboxRecord) -> None:
+    async def _start(self, box: Sandbox) -> None:
         spec = ProcessSpec(
             argv=(*_PROGRAM, f"{PLACE}/bridge.js"),
             env=_ENV,
@@ -106,25 +99,19 @@ class Bridges(anyio.AsyncContextManagerMixin):
             cpu_s=_LIFE_S,
             output_bytes=2**62,
         )  # fmt: skip
-        async with self._services.sandboxes.using(who, record.id) as box:
-            bridge = _Bridge(await box.start(spec), anyio.Lock(), anyio.Event())
-            if self._group is None:
-                raise BackendFault("The server is ending.", sandbox_id=record.id)
-            self._group.start_soon(self._serve, record.id, bridge)
-            with anyio.move_on_after(_READY_S):
-                await bridge.ready.wait()
-            if not bridge.port:
-                raise BackendFault("The bridge did not start.", sandbox_id=record.id)
-            said = {
-                "url": f"http://127.0.0.1:{bridge.port}",
-                "token": await self.token(record.id),
-            }
-            place = f"{WORKSPACE}/{BRIDGE}/bridge.json"
-            await box.files.write(place, json.dumps(said).encode(), mode=0o600)
+        bridge = _Bridge(box, await box.start(spec), anyio.Lock(), anyio.Event())
+        self._services.keeper.spawn(self._serve, bridge)
+        with anyio.move_on_after(_READY_S):
+            await bridge.ready.wait()
+        if not bridge.port:
+            raise BackendFault("The bridge did not start.", sandbox_id=box.id)
+        said = {"url": f"http://127.0.0.1:{bridge.port}", "token": await self.token(box.id)}
+        place = f"{WORKSPACE}/{BRIDGE}/bridge.json"
+        await box.files.write(place, json.dumps(said).encode(), mode=0o600)
 
-    async def _serve(self, sandbox_id: str, bridge: _Bridge) -> None:
+    async def _serve(self, bridge: _Bridge) -> None:
         """Take its lines until it ends."""
-        self._open[sandbox_id] = bridge
+        self._open[bridge.box.id] = bridge
         limit = anyio.Semaphore(_AT_ONCE)
         try:
             async with (
@@ -140,12 +127,10 @@ class Bridges(anyio.AsyncContextManagerMixin):
                     await limit.acquire()
                     group.start_soon(self._answer, bridge, message, limit)
                 group.cancel_scope.cancel()
-        except AtollError:
-            pass  # its sandbox has ended
         finally:
             bridge.ready.set()
-            if self._open.get(sandbox_id) is bridge:
-                del self._open[sandbox_id]
+            if self._open.get(bridge.box.id) is bridge:
+                del self._open[bridge.box.id]
 
     async def _answer(
         self, bridge: _Bridge, message: Mapping[str, Any], limit: anyio.Semaphore

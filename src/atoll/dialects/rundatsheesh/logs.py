@@ -63,6 +63,7 @@ Lines = tuple[Sequence[str], bool, float | None]
 async def _life(here: State, record: SandboxRecord, tail: int) -> Lines:
     """The sandbox's events, as lines."""
     audit, lines, after, at = here.services.audit, list[str](), 0, None
+    await audit.flush()
     wanted = Wanted(tenant=record.tenant, sandbox_id=record.id)
     while page := await audit.page(wanted, after_seq=after, limit=_PAGE):
         for event in page:

@@ -7,17 +7,23 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from atoll.dialects.rundatsheesh.state import state
 from atoll.http.pages import ASSETS
 
 router = APIRouter(include_in_schema=False)
+
+
+def text() -> str:
+    """The console's page. Blocks."""
+    return resources.files(__package__).joinpath("console.html").read_text("utf-8")
 
 
 @router.get("/")
 async def console(request: Request) -> Response:
     """Log in, see the VMs and what has happened."""
     root = request.scope.get("root_path", "")
-    text = resources.files(__package__).joinpath("console.html").read_text("utf-8")
-    return HTMLResponse(text.replace("__ROOT__", root), headers={"content-security-policy": _CSP})
+    text = state(request).console.replace("__ROOT__", root)
+    return HTMLResponse(text, headers={"content-security-policy": _CSP})
 
 
 _CSP = (

@@ -1,5 +1,6 @@
 """The routes that run something in a VM."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,6 +92,8 @@ async def _script(request: Request, vm: str, call: str) -> Response:
     began = here.services.clock.monotonic()
     work = here.services.scripts.run(who, record.id, script)
     answer = told(await while_connected(request.receive, work))
+    if typescript:
+        answer |= {name: _ANSI.sub("", answer[name]) for name in ("stdout", "stderr")}
     await _noted(here, record, call, body, answer, began)
     return reply(answer)
 
@@ -165,6 +168,8 @@ def _millis(body: Mapping[str, Any], most: int, name: str) -> int:
     return millis
 
 
+# Escape sequences of terminals: ECMA-48, 5.4 and 8.3.89.
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\\\))")
 _EVENTS = {
     "exec": ("exec.command", "Command executed"),
     "run-ts": ("runTs.executed", "TypeScript executed"),

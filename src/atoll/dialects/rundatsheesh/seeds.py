@@ -3,13 +3,10 @@
 They are made beside the requests, the first time that an image is used.
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
 
 from atoll.core.errors import AtollError
 from atoll.core.images import HOST
@@ -29,7 +26,7 @@ _LABEL_NONE = ""
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class Seeds(anyio.AsyncContextManagerMixin):
+class Seeds:
     """Makes what is missing, one at a time."""
 
     def __init__(self, services: Services, images: ImageRows, activity: Activity) -> None:
@@ -38,26 +35,15 @@ class Seeds(anyio.AsyncContextManagerMixin):
         self._activity = activity
         self._asked: set[str] = set()
         self._one = anyio.Lock()
-        self._group: TaskGroup | None = None
-
-    @asynccontextmanager
-    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
-        async with anyio.create_task_group() as group:
-            self._group = group
-            try:
-                yield self
-            finally:
-                self._group = None
-                group.cancel_scope.cancel()
 
     def want(self, who: Caller, image: str | None, *, anew: bool = False) -> None:
         """Have the seed of an image made, unless that was asked before."""
         key = image or _LABEL_NONE
         if anew:
             self._asked.discard(key)
-        if self._group is not None and key not in self._asked:
+        if key not in self._asked:
             self._asked.add(key)
-            self._group.start_soon(self._make, who, image)
+            self._services.keeper.spawn(self._make, who, image)
 
     async def _make(self, who: Caller, image: str | None) -> None:
         try:

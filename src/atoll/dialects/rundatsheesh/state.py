@@ -37,6 +37,7 @@ class State:
     images: ImageRows
     rates: Rates
     host: Host
+    console: str
     version: str
 
     @property

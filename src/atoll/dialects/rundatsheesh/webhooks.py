@@ -50,7 +50,7 @@ class Webhooks(anyio.AsyncContextManagerMixin):
             except anyio.WouldBlock:
                 _log.warning("webhooks are behind: an event is not posted", event_id=event["id"])
 
-        self._activity.on_event(tell)
+        forget = self._activity.on_event(tell)
         client = httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False)
         async with client, anyio.create_task_group() as group:
             for _ in range(_AT_ONCE):
@@ -58,6 +58,7 @@ class Webhooks(anyio.AsyncContextManagerMixin):
             try:
                 yield self
             finally:
+                forget()
                 group.cancel_scope.cancel()
                 writer.close()
                 reader.close()
@@ -128,7 +129,7 @@ async def _post(client: httpx.AsyncClient, hook: Mapping[str, Any], event: Event
     try:
         async with client.stream("POST", hook["url"], json=body) as response:
             status = response.status_code
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         _log.warning("webhook failed", webhook=hook["id"], error=type(error).__name__)
         return
     if status >= httpx.codes.BAD_REQUEST:
