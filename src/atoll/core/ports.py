@@ -340,17 +340,22 @@ class Images(Protocol):
         """Make or update the image of that name. What an interruption leaves is used again."""
         ...
 
-    async def load(self, name: str, archive: str) -> Image:
-        """Make or update the image of that name from a tar, a file of the host.
-
-        `InvalidRequest` for what is no tar of a root file system.
-        """
-        ...
-
     async def remove(self, name: str) -> None:
         """Forget a name; the image goes with the next collection, once nothing uses it."""
         ...
 
     async def collect(self, used: Collection[str]) -> Collected:
         """Remove what no name, none of the pinned references `used` and nothing open needs."""
+        ...
+
+
+@runtime_checkable
+class LoadsImages(Protocol):
+    """Images that can also be made from a file."""
+
+    async def load(self, name: str, archive: str) -> Image:
+        """Make or update the image of that name from a tar, a file of the host.
+
+        `InvalidRequest` for what is no tar of a root file system.
+        """
         ...

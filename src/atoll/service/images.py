@@ -7,9 +7,9 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
-from atoll.core.errors import AtollError, Busy, Forbidden, NotFound
+from atoll.core.errors import AtollError, Busy, Forbidden, NotFound, Unsupported
 from atoll.core.images import HOST, Collected, Image, Progress
-from atoll.core.ports import ImageNames, Images
+from atoll.core.ports import ImageNames, Images, LoadsImages
 from atoll.core.store import Store
 from atoll.service.audit import Audit
 from atoll.service.caller import Caller
@@ -116,6 +116,8 @@ class ImagesOf(anyio.AsyncContextManagerMixin):
     async def load(self, caller: Caller, name: str, archive: str) -> Image:
         """Make or update an image from a tar on the host. For admins only. `InvalidRequest`."""
         _must_be_admin(caller)
+        if not isinstance(self._images, LoadsImages):
+            raise Unsupported("The images of this server cannot be made from a file.")
         image = await self._images.load(name, archive)
         self._audit.record("image.load", caller, "ok", None, image=name)
         return image

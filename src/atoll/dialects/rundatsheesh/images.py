@@ -3,8 +3,9 @@
 import re
 import zipfile
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import anyio
 from anyio import to_thread
@@ -162,9 +163,14 @@ def _chosen(place: Path) -> tuple[str, str]:
     return picked[0], picked[1]
 
 
+def _opened(stack: ExitStack, place: Path, name: str) -> IO[bytes]:
+    return stack.enter_context(stack.enter_context(zipfile.ZipFile(place)).open(name))
+
+
 async def _member(place: Path, name: str) -> AsyncGenerator[bytes, None]:
     """A file of a bundle, unpacked as it is read; no more of it than an upload may have."""
-    with zipfile.ZipFile(place) as bundle, bundle.open(name) as file:
+    with ExitStack() as stack:
+        file = await to_thread.run_sync(_opened, stack, place, name)
         size = 0
         while block := await to_thread.run_sync(file.read, _BLOCK):
             size += len(block)

@@ -3,6 +3,7 @@
 They are made beside the requests, the first time that an image is used.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ from atoll.core.errors import AtollError
 from atoll.core.images import HOST
 from atoll.core.records import SandboxRecord
 from atoll.dialects.rundatsheesh.activity import Activity
+from atoll.dialects.rundatsheesh.errors import SheeshError
 from atoll.dialects.rundatsheesh.imagerows import ImageRows
 from atoll.dialects.rundatsheesh.labels import DIALECT, OWN, SEED
 from atoll.dialects.rundatsheesh.names import moment, snapshot_id
@@ -52,7 +54,8 @@ class Seeds:
         except AtollError as error:
             self._asked.discard(image or _LABEL_NONE)
             _log.warning("no seed", image=image, error=error.detail)
-            await self._row(image, seedStatus="failed", seedError=error.detail)
+            with suppress(SheeshError):
+                await self._row(image, seedStatus="failed", seedError=error.detail)
 
     async def _made(self, who: Caller, image: str | None) -> None:
         reference = HOST if image is None else await self._images.reference(image)
@@ -69,7 +72,11 @@ class Seeds:
                 with anyio.CancelScope(shield=True):
                     await self._services.sandboxes.destroy(who, box.id)
         own = snapshot_id(taken.id)
-        await self._row(image, seedStatus="ready", seedSnapshotId=own, seedError=None)
+        try:
+            await self._row(image, seedStatus="ready", seedSnapshotId=own, seedError=None)
+        except SheeshError:  # the image was deleted meanwhile
+            await self._services.snapshots.drop(who, taken.id)
+            return
         message = f"Image seed snapshot ready: {own}"
         await self._activity.note("snapshot.seed_ready", message, entity=("snapshot", own))
 
