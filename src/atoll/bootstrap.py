@@ -103,7 +103,8 @@ def _uplinks(settings: Settings) -> Uplinks | None:
         return None
     owner = hashlib.sha256(os.fsencode(settings.data_dir.resolve())).hexdigest()
     upstream = Upstream([str(each) for each in settings.network_dns])
-    return RootUplinks(owner, settings.network_guarded, ask=upstream.ask)
+    alias = str(settings.network_alias or "")
+    return RootUplinks(owner, settings.network_guarded, ask=upstream.ask, alias=alias)
 
 
 def wasm_backend(

@@ -146,6 +146,10 @@ class Settings(BaseModel):
     network_guarded: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="Ranges of addresses that only their own listing in `allow` lets through."
     )
+    network_alias: IPv4Address | None = Field(
+        None,
+        description="An address by which sandboxes reach this host, where their policies list it.",
+    )
     network_dns: tuple[IPv4Address | IPv6Address, ...] = Field(
         (), description="Name servers to ask for sandboxes; the host's own by default."
     )

@@ -5,7 +5,7 @@ fail at once instead of waiting; what comes in is dropped.
 """
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_address
 
 from atoll.core.network import Address, Entry, Network, Rules
 from atoll.jail.rootfs import RESOLVER
@@ -110,7 +110,7 @@ def unhost(owner: str) -> str:
     return f"table inet {table(owner)} {{ }}\ndelete table inet {table(owner)}\n"
 
 
-def joined(place: Place, rules: Rules) -> str:
+def joined(place: Place, rules: Rules, alias: str = "") -> str:
     """A sandbox's rules on the host's side."""
     name, own = table(place.owner), place.number
     add = f"add chain inet {name}"
@@ -119,7 +119,7 @@ def joined(place: Place, rules: Rules) -> str:
     # What an earlier sandbox may have left at this place, if it could not be removed.
     lines += [f"flush chain inet {name} {kind}{own}" for kind in ("on", "in", "ns")]
     lines += [f"flush set inet {name} {each}_{own}" for each in _PINS]
-    lines += _filled(place, rules)
+    lines += _filled(place, rules, alias)
     link = f'"{place.link}"'
     lines += [
         f"add element inet {name} onward {{ {link} : jump on{own} }}",
@@ -129,13 +129,14 @@ def joined(place: Place, rules: Rules) -> str:
     return "\n".join(lines) + "\n"
 
 
-def asked(place: Place, ports: tuple[int, int]) -> str:
-    """Questions of a sandbox go to these ports, UDP and TCP, of its own."""
-    rule = f"add rule inet {table(place.owner)} ns{place.number} ip daddr {RESOLVER}"
-    return "\n".join(
-        f"{rule} {protocol} dport 53 dnat ip to {place.gateway4}:{port}"
+def asked(place: Place, ports: tuple[int, int], alias: str = "") -> str:
+    """Questions of a sandbox go to these ports, UDP and TCP, of its own; `alias` is the host."""
+    rule = f"add rule inet {table(place.owner)} ns{place.number} ip daddr"
+    lines = [
+        f"{rule} {RESOLVER} {protocol} dport 53 dnat ip to {place.gateway4}:{port}"
         for protocol, port in zip(("udp", "tcp"), ports, strict=True)
-    )
+    ]
+    return "\n".join([*lines, f"{rule} {alias} dnat ip to {place.gateway4}"] if alias else lines)
 
 
 def pinned(place: Place | None, addresses: Sequence[Address], ports: frozenset[int | None]) -> str:
@@ -161,14 +162,14 @@ def unpinned(place: Place | None) -> str:
     return "\n".join(f"flush set inet {name} {each}{suffix}" for each in _PINS) + "\n"
 
 
-def changed(place: Place, rules: Rules) -> str:
+def changed(place: Place, rules: Rules, alias: str = "") -> str:
     """Other rules for it, in one step."""
     name, own = table(place.owner), place.number
     lines = [f"flush chain inet {name} on{own}", f"flush chain inet {name} in{own}"]
     lines += [
         f"flush set inet {name} {kind}_{own}" for kind in ("pins4", "pins6", "ports4", "ports6")
     ]
-    return "\n".join([*lines, *_filled(place, rules)]) + "\n"
+    return "\n".join([*lines, *_filled(place, rules, alias)]) + "\n"
 
 
 def left(place: Place) -> str:
@@ -182,7 +183,7 @@ def left(place: Place) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _filled(place: Place, rules: Rules) -> list[str]:
+def _filled(place: Place, rules: Rules, alias: str) -> list[str]:
     name, own = table(place.owner), place.number
     sets = (f"pins4_{own}", f"pins6_{own}", f"ports4_{own}", f"ports6_{own}")
     spoofed = [
@@ -195,6 +196,8 @@ def _filled(place: Place, rules: Rules) -> list[str]:
         *spoofed,
         f"{_ASKS} limit rate over 200/second burst 400 packets drop",
         f"{_ASKS} accept",
+        *_aliased(rules.deny, alias, _REFUSE),
+        *_aliased([each for each in rules.allow if each.explicit], alias, "accept"),
         *_listed(rules.deny, _REFUSE),
         *_listed([each for each in rules.allow if each.explicit], "accept"),
         _REFUSE,
@@ -234,6 +237,19 @@ def _listed(entries: Sequence[Entry], verdict: str) -> list[str]:
             )
             lines.append(f"{_to(entry.network)}{port} {verdict}")
     return lines
+
+
+def _aliased(entries: Sequence[Entry], alias: str, verdict: str) -> list[str]:
+    """The same for what came to the host by its other name: by the name, that is."""
+    if not alias:
+        return []
+    whom = f"ct status dnat ct original ip daddr {alias}"
+    return [
+        line.replace(_to(each.network), whom)
+        for each in entries
+        if each.network is not None and ip_address(alias) in each.network
+        for line in _listed([each], verdict)
+    ]
 
 
 def _ranges(networks: Sequence[Network], verdict: str) -> list[str]:

@@ -28,6 +28,7 @@ class RootUplinks:
     """Uplinks of one server, `owner` by name (hex), which no other server of this host has.
 
     `guarded` are ranges that the operator guards besides the usual ones; `ask` asks for names.
+    `alias` is an address by which sandboxes reach this host, where their policies list it.
     Enter it before use.
     """
 
@@ -37,10 +38,12 @@ class RootUplinks:
         guarded: Sequence[Network] = (),
         directory: Path = DIRECTORY,
         ask: Ask | None = None,
+        alias: str = "",
     ) -> None:
         self._owner = owner
         self._guarded: tuple[Network, ...] = tuple(guarded)
         self._ask = ask or Upstream().ask
+        self._alias = alias
         self._places = Places(directory, owner)
         self._ready = False
         self._lock = anyio.Lock()
@@ -88,9 +91,9 @@ class RootUplinks:
         within = -1
         try:
             within = await self._join(place, wanted, pidfd)
-            uplink = RootUplink(place, within, wanted, self._ask)
+            uplink = RootUplink(place, within, wanted, self._ask, self._alias)
             async with listening(self._tasks, place.gateway4, uplink.names.answer) as ports:
-                await commands.nft(ruleset.asked(place, ports))
+                await commands.nft(ruleset.asked(place, ports, self._alias))
                 yield uplink
         finally:
             if within >= 0:
@@ -131,7 +134,7 @@ class RootUplinks:
 
     async def _wire(self, place: Place, wanted: Rules, within: int, home: int) -> None:
         await commands.nft(ruleset.guest(wanted), within=within)
-        await commands.nft(ruleset.joined(place, wanted))
+        await commands.nft(ruleset.joined(place, wanted, self._alias))
         await commands.ip(
             [
                 f"link add eth0 type veth peer name {place.link} netns {{other}}",
@@ -174,9 +177,10 @@ class RootUplinks:
 class RootUplink:
     """Implements `core.uplinks.Uplink`."""
 
-    def __init__(self, place: Place, within: int, wanted: Rules, ask: Ask) -> None:
+    def __init__(self, place: Place, within: int, wanted: Rules, ask: Ask, alias: str = "") -> None:
         self.names = Names(wanted, ask, self._pin)
         self._place = place
+        self._alias = alias
         self._within = within
         self._changing = anyio.Lock()
 
@@ -190,7 +194,7 @@ class RootUplink:
         with anyio.CancelScope(shield=True):
             async with self._changing:
                 self.names.rules, self.names.refused = wanted, 0
-                await commands.nft(ruleset.changed(self._place, wanted))
+                await commands.nft(ruleset.changed(self._place, wanted, self._alias))
                 await commands.nft(ruleset.guest(wanted), within=self._within)
 
     async def denied(self) -> int:
