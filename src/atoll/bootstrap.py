@@ -63,12 +63,13 @@ from atoll.service.networks import Networks
 from atoll.service.outputs import OutputLogs
 from atoll.service.pool import Pool, Shape, Tuning, Warm
 from atoll.service.ports import Ports
+from atoll.service.preludes import DENO, NODE, PLACE, PYTHON, Preludes
 from atoll.service.processes import Processes
 from atoll.service.quotas import Quotas
 from atoll.service.reconcile import Reconciler
 from atoll.service.retention import Retention
 from atoll.service.sandboxes import Sandboxes
-from atoll.service.scripts import PLACE, Scripts
+from atoll.service.scripts import Scripts
 from atoll.service.snapshots import Snapshots
 from atoll.settings import Settings, SettingsError
 from atoll.storage import SqlStore
@@ -221,6 +222,7 @@ async def build(
         table,
         available=lambda each: language_table.locate(each) is not None,
         own={WasmBackend.name: await anyio.to_thread.run_sync(_wasm_programs)},
+        preludes=Preludes(await anyio.to_thread.run_sync(_preludes)),
     )
     images = await anyio.to_thread.run_sync(served_images, settings)
     async with AsyncExitStack() as stack:
@@ -332,7 +334,10 @@ async def _wire(
         sandboxes=sandboxes,
         processes=processes,
         scripts=Scripts(
-            sandboxes=sandboxes, processes=processes, languages=languages, keeper=keeper
+            sandboxes=sandboxes,
+            processes=processes,
+            languages=languages,
+            keeper=keeper,
         ),
         files=FilesOf(sandboxes=sandboxes, audit=audit),
         ports=Ports(sandboxes=sandboxes, audit=audit),
@@ -363,6 +368,12 @@ async def _wire(
         store=store,
         clock=clock,
     )
+
+
+def _preludes() -> dict[str, bytes]:
+    """What is put before programs, by name."""
+    place = Path(guest_scripts.__path__[0])
+    return {name: (place / name).read_bytes() for name in (DENO, NODE, PYTHON)}
 
 
 async def _audit(stack: AsyncExitStack, settings: Settings, store: Store, clock: Clock) -> Audit:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from atoll.client.errors import Problem
 
@@ -43,7 +44,8 @@ class Exit:
 class Result:
     """The end of a program and what it wrote, byte for byte (`truncated` says if not all).
 
-    `id` is the sandbox's. `timings` (of one-shots) are milliseconds.
+    `id` is the sandbox's. `timings` (of one-shots) are milliseconds. `result` and `error` are what
+    code gave back that was run with `structured`.
     """
 
     id: str
@@ -52,6 +54,8 @@ class Result:
     stderr_bytes: bytes
     timings: Mapping[str, float]
     backend: str
+    result: Any = None
+    error: Any = None
 
     @property
     def stdout(self) -> str:
@@ -103,11 +107,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event of a stream."""
+    """The last event of a stream; `result` and `error` as in `Result`."""
 
     id: str
     exit: Exit
     timings: Mapping[str, float]
+    result: Any = None
+    error: Any = None
 
 
 Event = Started | Output | Finished

@@ -44,6 +44,7 @@ class ProgramOptions(TypedDict, total=False):
     files: Mapping[str, Content]
     timeout_s: float
     fuel: int
+    structured: bool
 
 
 class Placement(TypedDict, total=False):

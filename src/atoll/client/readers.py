@@ -43,6 +43,8 @@ def result(document: Document) -> model.Result:
         stderr_bytes=content(document, "stderr"),
         timings=document.numbers("timings"),
         backend=document.text("backend"),
+        result=document.fields.get("result"),
+        error=document.fields.get("error"),
     )
 
 
@@ -69,7 +71,13 @@ def event(happened: ServerEvent) -> model.Event | None:
             document.text("id"), document.maybe_whole("pid"), document.text("backend")
         )
     if happened.name == LAST_EVENT:
-        return model.Finished(document.text("id"), leave(document), document.numbers("timings"))
+        return model.Finished(
+            id=document.text("id"),
+            exit=leave(document),
+            timings=document.numbers("timings"),
+            result=document.fields.get("result"),
+            error=document.fields.get("error"),
+        )
     return None
 
 

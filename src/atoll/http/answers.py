@@ -20,6 +20,7 @@ from atoll.core.records import (
 from atoll.core.states import State
 from atoll.http.errors import printable
 from atoll.service.execution import ExecutionResult
+from atoll.service.reports import Reported
 
 Json = dict[str, Any]
 FILE_MEDIA_TYPE = "application/vnd.atoll.file+json"
@@ -74,7 +75,12 @@ def end_body(result: ExecutionResult) -> Json:
     body["truncated"] = result.truncated
     body["timings"] = result.timings
     body["backend"] = result.backend
-    return body
+    return body if result.reported is None else body | reported_body(result.reported)
+
+
+def reported_body(reported: Reported) -> Json:
+    """What a structured program gave back."""
+    return {"result": reported.result, "error": reported.error}
 
 
 def result_body(result: ExecutionResult, encoding: str) -> Json:

@@ -24,6 +24,7 @@ from atoll.service.execution import Execution
 from atoll.service.languages import Languages
 from atoll.service.planning import Bounds, plan
 from atoll.service.requests import UNSET, ChangeSandbox, CreateSandbox
+from atoll.service.structured import structured
 from atoll.settings import Settings
 
 _SHELL = ("sh", "-c")
@@ -72,6 +73,7 @@ class Translator:
             network_wished=request.network is None,
             backend=request.backend,
             min_isolation=_isolation(request, rules),
+            structured=request.structured,
         )
 
     def create(self, request: CreateSandboxRequest) -> CreateSandbox:
@@ -160,6 +162,9 @@ class Translator:
             self._bounds,
             sandbox.backend,
         )
+        if request.structured:
+            name = self._languages.name_of(request.language)
+            spec = structured(spec, name, sandbox.image, self._languages.preludes)
         if isinstance(request, StartRequest):
             tty = request.tty
             spec = replace(

@@ -1,6 +1,7 @@
 """Images out of a file: a tar of a root file system, such as somebody has uploaded."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from anyio import to_thread
@@ -11,6 +12,8 @@ from atoll.images.oci import BadImage
 from atoll.images.store import ImageStore, making
 
 _STEP = 1024 * 1024
+# A tar says nothing of how it wants to be run.
+_ABOUT: Mapping[str, object] = {}
 
 
 async def load(store: ImageStore, name: str, archive: Path) -> Image:
@@ -18,7 +21,7 @@ async def load(store: ImageStore, name: str, archive: Path) -> Image:
     async with making(store) as place:
         budget = await to_thread.run_sync(store.budget)
         digest = await to_thread.run_sync(lay, store, archive, place / "root", budget)
-        return await to_thread.run_sync(store.add, name, "loaded from a tar", [digest], {})
+        return await to_thread.run_sync(store.add, name, "loaded from a tar", [digest], _ABOUT)
 
 
 def lay(store: ImageStore, archive: Path, directory: Path, budget: Budget) -> str:

@@ -12,6 +12,7 @@ from atoll.core.model import (
     Limits,
     NetworkPolicy,
 )
+from atoll.service.reports import Reported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +22,9 @@ class Execution:
     Either `argv` (a command) or `language` with `code`, or with `files` and `entry`. `args` are
     added after the command or the entry file. `files` are relative to `cwd`. `stdin` is fed whole
     and then closed. `function` calls an export of the WebAssembly module that `argv` names; `fuel`
-    bounds its instructions. `cpu_s` None means that only `wall_s` bounds the time. With
-    `secrets` are variables, or files beneath `/run/secrets`, that are written down nowhere. With
+    bounds its instructions. `cpu_s` None means that only `wall_s` bounds the time. `structured`
+    code can give back a JSON value. `secrets` are variables, or files beneath `/run/secrets`, that
+    are written down nowhere. With
     `network_wished` it runs without a network where the backend has none.
     """
 
@@ -48,13 +50,15 @@ class Execution:
     network_wished: bool = False
     backend: str | None = None
     min_isolation: Isolation | None = None
+    structured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionResult:
     """How it went. `timings` has `queue_ms`, `open_ms`, `run_ms` and `total_ms`.
 
-    `id` is that of the sandbox, which served this execution only.
+    `id` is that of the sandbox, which served this execution only. `reported` is what a structured
+    program gave back; None of another.
     """
 
     id: str
@@ -64,6 +68,7 @@ class ExecutionResult:
     truncated: bool
     timings: Mapping[str, float]
     backend: str
+    reported: Reported | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,12 @@ from atoll.service.execution import (
 )
 from atoll.service.languages import Languages
 from atoll.service.lease import Lease
+from atoll.service.live import Collected
 from atoll.service.planning import Bounds, plan
 from atoll.service.pool import Pool, Shape
 from atoll.service.quotas import Quotas
+from atoll.service.reports import Report
+from atoll.service.structured import STRUCTURED, report_of, reported, structured
 from atoll.service.vault import SECRET_FILES
 
 __all__ = [
@@ -42,6 +45,8 @@ __all__ = [
 
 GRACE_S = 10.0
 _PIECE = 64 * 1024
+# Of the end of stderr: enough of it to tell why a structured program could not begin.
+_SAID = 16 * 1024
 _BATCH_SHARE_MIN = 64 * 1024
 
 
@@ -103,13 +108,17 @@ class Executions:
         try:
             with self._quotas.running(caller):
                 async with self._live(task) as live:
-                    stdout, stderr = bytearray(), bytearray()
+                    report = report_of(task.spec)
+                    got = report or Collected()
                     ended: Exit | None = None
                     with anyio.move_on_after(task.spec.wall_s + GRACE_S):
                         async for channel, data in live.process.output():
-                            (stdout if channel is Channel.STDOUT else stderr).extend(data)
+                            got.take(channel, data)
                         ended = await live.process.wait()
-                    return self._result(task, live, ended, bytes(stdout), bytes(stderr))
+                    if report is not None:
+                        report.finish()
+                    output = bytes(got.stdout), bytes(got.stderr)
+                    return self._result(task, live, ended, *output, report=report)
         except AtollError as error:
             task.outcome = error.code
             raise
@@ -126,13 +135,22 @@ class Executions:
             with self._quotas.running(caller):
                 async with self._live(task) as live:
                     yield Started(live.lease.sandbox.id, live.lease.backend)
+                    report, said = report_of(task.spec, hold=False), b""
                     async with aclosing(live.process.output()) as output:
                         while chunk := await _next(output, task):
-                            yield Output(*chunk)
+                            channel, data = chunk
+                            if report is not None:
+                                data = report.take(channel, data)
+                                said = (said + data)[-_SAID:] if channel is Channel.STDERR else said
+                            if data:
+                                yield Output(channel, data)
+                    if report is not None and (rest := report.finish()):
+                        yield Output(Channel.STDOUT, rest)
                     ended: Exit | None = None
                     with anyio.move_on_after(task.spec.wall_s + GRACE_S):
                         ended = await live.process.wait()
-                    result = self._result(task, live, ended)
+                    result = self._result(task, live, ended, stderr=said, report=report)
+                    result = replace(result, stderr=b"")
                 yield Finished(result)
         except AtollError as error:
             task.outcome = error.code
@@ -182,10 +200,15 @@ class Executions:
             needs |= {MODULES}
         if any(name.startswith("/") for name in request.secrets):
             needs |= {SECRET_FILES}
+        if request.structured:
+            needs |= {STRUCTURED}
         backend, network = await self._backends.place(
             network, request.backend, request.min_isolation, needs
         )
         spec = plan(request, self._languages, self._bounds, backend.name)
+        if request.structured:
+            name = self._languages.name_of(request.language)
+            spec = structured(spec, name, request.image, self._languages.preludes)
         shape = Shape(request.image, request.limits, network, request.preload)
         return _Task(request, caller, spec, shape, backend, began)
 
@@ -216,6 +239,8 @@ class Executions:
         ended: Exit | None,
         stdout: bytes = b"",
         stderr: bytes = b"",
+        *,
+        report: Report | None = None,
     ) -> ExecutionResult:
         if ended is None:
             raise BackendFault(
@@ -237,6 +262,7 @@ class Executions:
                 "total_ms": (now - task.began) * 1000,
             },
             backend=live.lease.backend,
+            reported=None if report is None else reported(report, ended.code, stderr),
         )
 
     def _note(self, task: _Task) -> None:

@@ -6,6 +6,7 @@ import anyio.to_thread
 
 from atoll.core.errors import InvalidRequest, Unavailable
 from atoll.core.languages import Language
+from atoll.service.preludes import Preludes
 
 __all__ = ["Language", "Languages"]
 
@@ -17,7 +18,7 @@ class Languages:
 
     `available` looks at the host, in a thread. A yes is remembered; a no is asked again by the
     next `look_for`, so that installing an interpreter needs no restart. `own` names the programs
-    of those backends that run none of the host's.
+    of those backends that run none of the host's. `preludes` are put before programs.
     """
 
     def __init__(
@@ -26,7 +27,9 @@ class Languages:
         *,
         available: Callable[[Language], bool],
         own: Mapping[str, Collection[str]] | None = None,
+        preludes: Preludes | None = None,
     ) -> None:
+        self.preludes = preludes or Preludes()
         self._own = dict(own or {})
         self._table = dict(table)
         self._names = {name.casefold(): language for name, language in table.items()}
@@ -64,6 +67,11 @@ class Languages:
                 f"There is no language {name[:64]!r}; this server has: {known}.", field="language"
             )
         return found
+
+    def name_of(self, name: str | None) -> str | None:
+        """The own name of the language that is called so, if there is one."""
+        found = None if name is None else self._find(name)
+        return None if found is None else found.name
 
     def usable(self, name: str, *, image: str = HOST_IMAGE, backend: str | None = None) -> Language:
         """The same, and `Unavailable` with the way to install it when the host image lacks it.

@@ -86,13 +86,18 @@ class Processes:
         return live.record
 
     async def run(
-        self, caller: Caller, sandbox: str, spec: ProcessSpec, stdin: bytes | None = None
+        self,
+        caller: Caller,
+        sandbox: str,
+        spec: ProcessSpec,
+        stdin: bytes | None = None,
+        into: Collected | None = None,
     ) -> RunResult:
-        """Run to completion. Cancelling the call ends the process."""
+        """Run to completion. Cancelling the call ends the process. `into` takes its output."""
         spec = replace(spec, stdin=True) if stdin is not None else spec
         with self._quotas.running(caller):
             async with self._sandboxes.holding(caller, sandbox) as held:
-                live, collected = await self._launcher.begin(held, spec)
+                live, collected = await self._launcher.begin(held, spec, into)
                 async with ending_with(live):
                     if stdin is not None:
                         self._launcher.feed(live, stdin)

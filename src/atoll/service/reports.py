@@ -30,11 +30,14 @@ class Reported:
 class Report(Collected):
     """Collects output without the frame. `keep` bytes of each channel; 0 is all there is.
 
+    Without `hold` it collects none, but still tells output from the frame.
+
     Of the guest's own making like the output: a frame that is none is passed over.
     """
 
-    def __init__(self, nonce: str, keep: int = 0) -> None:
+    def __init__(self, nonce: str, keep: int = 0, *, hold: bool = True) -> None:
         super().__init__()
+        self._hold = hold
         self._mark = f"\0atoll:{nonce}:".encode()
         self._keep = keep
         self._held = b""
@@ -55,10 +58,10 @@ class Report(Collected):
         self._read()
         return b""
 
-    def finish(self) -> None:
-        """There is no more: what looked like the beginning of a frame was output."""
-        self._kept(self.stdout, self._held)
-        self._held = b""
+    def finish(self) -> bytes:
+        """There is no more: what looked like the beginning of a frame was output, and is that."""
+        rest, self._held = self._held, b""
+        return self._kept(self.stdout, rest)
 
     def _split(self, data: bytes) -> bytes:
         """What comes before the frame, if it begins here."""
@@ -80,7 +83,8 @@ class Report(Collected):
     def _kept(self, target: bytearray, data: bytes) -> bytes:
         kept = data[: self._keep - len(target)] if self._keep else data
         self.truncated = self.truncated or len(kept) < len(data)
-        target += kept
+        if self._hold:
+            target += kept
         return kept
 
     def _read(self) -> None:

@@ -15,13 +15,13 @@ from atoll.service.caller import Caller
 from atoll.service.held import Held
 from atoll.service.keeper import Keeper
 from atoll.service.languages import Languages
+from atoll.service.preludes import DENO, NODE
 from atoll.service.processes import Processes
 from atoll.service.reports import Report, Reported, of_stderr
 from atoll.service.requests import RunResult
 from atoll.service.sandboxes import Sandboxes
 from atoll.service.spares import Prompted, Spare
 
-PLACE = "/opt/atoll/scripts"
 DENO_DIR = f"{WORKSPACE}/.deno"
 # What a program of deno's may read besides its own directories: what names need to be resolved.
 _READABLE = "/etc/hosts,/etc/resolv.conf,/etc/nsswitch.conf,/etc/ssl"
@@ -90,14 +90,31 @@ class Scripts:
             spare = _taken(held, key)
             nonce = spare.nonce if spare else token_hex(16)
             main = spare.main if spare else _main(script, nonce)
-            spec = _spec(script, main)
+            spec = self._spec(held, script, main, nonce)
             report = Report(nonce, script.keep_bytes)
-            starts = Prompted(held.box, _job(script, main, nonce), spare)
+            litter = [*_litter(script, main), *spec.files]
+            starts = Prompted(held.box, _job(script, main, nonce, litter), spare)
             ended = await self._processes.collect(caller, held, spec, report, starts)
             self._keeper.spawn(self._fill, held, key, script)
-            if not report.complete and script.code is not None:
-                await _cleared(held, main)
+            if not report.complete:
+                await _cleared(held, litter)
         return _told(report, ended)
+
+    def _spec(self, held: Held, script: Script, main: str, nonce: str) -> ProcessSpec:
+        """The interpreter, which will be told its job."""
+        typescript = script.language == "typescript"
+        name = DENO if typescript else NODE
+        path, files = self._languages.preludes.before(name, held.record.image, nonce)
+        return ProcessSpec(
+            argv=(_deno if typescript else _node)(script, path, main),
+            cwd=posixpath.dirname(main) or "/",
+            env=_env(script, script.env or {}),
+            files=files,
+            stdin=True,
+            wall_s=script.wall_s,
+            cpu_s=script.cpu_s,
+            output_bytes=_ENDLESS,
+        )
 
     async def _fill(self, held: Held, key: Hashable, script: Script) -> None:
         """Have one more wait, once whoever was served has the answer."""
@@ -113,7 +130,12 @@ class Scripts:
             return
         nonce = token_hex(16)
         main = _main(script, nonce)
-        spec = replace(_spec(script, main), wall_s=_SPARE_S, cpu_s=_SPARE_S, env=_env(script, {}))
+        spec = replace(
+            self._spec(held, script, main, nonce),
+            wall_s=_SPARE_S,
+            cpu_s=_SPARE_S,
+            env=_env(script, {}),
+        )
         try:
             process = await held.box.start(self._keeper.vault.given(held.record, spec))
         except AtollError:
@@ -139,33 +161,22 @@ def _main(script: Script, nonce: str) -> str:
     return f"{WORKSPACE}/.atoll-{nonce[:16]}{_LANGUAGES[script.language]}"
 
 
-def _job(script: Script, main: str, nonce: str) -> dict[str, object]:
+def _job(script: Script, main: str, nonce: str, litter: list[str]) -> dict[str, object]:
     return {
         "nonce": nonce,
         "code": script.code,
         "main": main,
         "args": list(script.args),
         "env": dict(script.env or {}),
-        "litter": [] if script.code is None else _litter(main),
+        "litter": litter,
     }
 
 
-def _litter(main: str) -> list[str]:
+def _litter(script: Script, main: str) -> list[str]:
     """The file of a program that came as code, and what deno made of it."""
+    if script.code is None:
+        return []
     return [main, f"{DENO_DIR}/gen/file{main}.js"] if main.endswith(".ts") else [main]
-
-
-def _spec(script: Script, main: str) -> ProcessSpec:
-    argv = _deno(script, main) if script.language == "typescript" else _node(script, main)
-    return ProcessSpec(
-        argv=argv,
-        cwd=posixpath.dirname(main) or "/",
-        env=_env(script, script.env or {}),
-        stdin=True,
-        wall_s=script.wall_s,
-        cpu_s=script.cpu_s,
-        output_bytes=_ENDLESS,
-    )
 
 
 def _env(script: Script, given: Mapping[str, str]) -> dict[str, str]:
@@ -175,23 +186,23 @@ def _env(script: Script, given: Mapping[str, str]) -> dict[str, str]:
     return {**given, **own}
 
 
-def _deno(script: Script, main: str) -> tuple[str, ...]:
+def _deno(script: Script, path: str, main: str) -> tuple[str, ...]:
     env = "--allow-env" if not script.env else f"--allow-env={','.join(sorted(script.env))}"
     return (
         "deno", "run", "--quiet", "--no-prompt", f"--allow-read={_WRITABLE},{_READABLE}",
         f"--allow-write={_WRITABLE}", env,
         *(("--allow-net",) if script.network else ()),
-        f"--preload={PLACE}/deno.js", *script.flags, main,
+        f"--preload={path}", *script.flags, main,
     )  # fmt: skip
 
 
-def _node(script: Script, main: str) -> tuple[str, ...]:
-    return ("node", "--no-expose-wasm", "--require", f"{PLACE}/node.cjs", *script.flags, main)
+def _node(script: Script, path: str, main: str) -> tuple[str, ...]:
+    return ("node", "--no-expose-wasm", "--require", path, *script.flags, main)
 
 
-async def _cleared(held: Held, main: str) -> None:
+async def _cleared(held: Held, litter: list[str]) -> None:
     """Remove what a program has left that could not tidy up itself."""
-    for path in _litter(main):
+    for path in litter:
         with suppress(AtollError):
             await held.box.files.remove(path)
 

@@ -49,6 +49,7 @@ CAPABILITIES = frozenset(
         "secret_files",
         "ports",
         "archive",
+        "structured",
     }
 )
 

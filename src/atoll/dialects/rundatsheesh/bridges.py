@@ -27,7 +27,7 @@ from atoll.dialects.rundatsheesh.manifests import BRIDGE
 from atoll.http.services import Services
 from atoll.service.caller import Caller
 from atoll.service.locks import Locks
-from atoll.service.scripts import PLACE
+from atoll.service.preludes import PLACE
 
 Invoke = Callable[[str, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 _CHOICES, _KEY = "run-dat-sheesh.choices", "bridge-key"

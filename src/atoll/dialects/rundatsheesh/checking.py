@@ -34,7 +34,7 @@ def _checked(schema: Schema, value: object, where: str, depth: int) -> Any:  # n
     elif isinstance(value, int | float) and not isinstance(value, bool):
         _bounds(schema, value, where)
     elif isinstance(value, list):
-        items = value
+        items = cast("list[object]", value)
         _count(schema, items, where)
         inner = schema.get("items", {})
         return [_checked(inner, each, f"{where}/{i}", depth + 1) for i, each in enumerate(items)]
@@ -140,9 +140,9 @@ def _boolean(value: object, where: str) -> bool:
     raise _wrong(where, "must be boolean")
 
 
-def _array(value: object, where: str) -> list[Any]:
+def _array(value: object, where: str) -> list[object]:
     if isinstance(value, list):
-        return value
+        return cast("list[object]", value)
     raise _wrong(where, "must be array")
 
 

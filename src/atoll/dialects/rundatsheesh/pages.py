@@ -15,7 +15,9 @@ router = APIRouter(include_in_schema=False)
 
 def text() -> str:
     """The console's page. Blocks."""
-    return resources.files(__package__).joinpath("console.html").read_text("utf-8")
+    return (
+        resources.files("atoll.dialects.rundatsheesh").joinpath("console.html").read_text("utf-8")
+    )
 
 
 @router.get("/")

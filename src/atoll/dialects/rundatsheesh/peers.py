@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import anyio
 from fastapi import APIRouter
@@ -122,15 +122,18 @@ async def invoke(here: State, authorization: str, body: Mapping[str, Any]) -> di
 async def _examined(here: State, who: Caller, link: PeerLink) -> Peer:
     provider = await _provider(here, who, link, 400)
     manifest = await _manifest(here, who, link, provider)
-    wanted = [
-        [each["path"], [one["name"] for one in each["exports"]]] for each in manifest["modules"]
+    wanted: list[tuple[str, list[str]]] = [
+        (each["path"], [one["name"] for one in each["exports"]]) for each in manifest["modules"]
     ]
     code = _EXAMINE.replace("__WANTED__", json.dumps(wanted))
     found = await _script(here, who, provider, code, _EXAMINE_S)
-    if not isinstance(found.reported.result, list):
+    result: object = found.reported.result
+    if not isinstance(result, list):
         raise bad(f"Peer alias {link.alias}: provider modules cannot be loaded: {_why(found)}")
-    for path, name in found.reported.result:
-        raise bad(f"Peer alias {link.alias}: declared export {name} is not callable in {path}")
+    missing = cast("list[object]", result)
+    for path, name in ((path, name) for path, names in wanted for name in names):
+        if [path, name] in missing:
+            raise bad(f"Peer alias {link.alias}: declared export {name} is not callable in {path}")
     sources: dict[str, bytes] = {}
     if link.mounted:
         for module in manifest["modules"]:
@@ -223,9 +226,7 @@ async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
 
 
 def _why(found: ScriptResult) -> str:
-    error = found.reported.error
-    return (
-        str(error.get("message", ""))[:500]
-        if isinstance(error, dict)
-        else "it ended without a result"
-    )
+    error: object = found.reported.error
+    if not isinstance(error, Mapping):
+        return "it ended without a result"
+    return str(cast("Mapping[str, object]", error).get("message", ""))[:500]

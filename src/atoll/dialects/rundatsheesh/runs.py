@@ -1,7 +1,7 @@
 """The log of commands and programs: what was asked, and what came of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from atoll.core.records import DocumentRecord
 from atoll.core.store import Store
@@ -77,7 +77,8 @@ def _without(value: Any, hidden: Sequence[str]) -> Any:  # noqa: ANN401 - JSON
             value = value.replace(secret, _HIDDEN)
         return value[:_TEXT_MAX]
     if isinstance(value, Mapping):
-        return {key: _without(each, hidden) for key, each in value.items()}
+        members = cast("Mapping[str, object]", value)
+        return {key: _without(each, hidden) for key, each in members.items()}
     if isinstance(value, list | tuple):
-        return [_without(each, hidden) for each in value]
+        return [_without(each, hidden) for each in cast("Sequence[object]", value)]
     return value

@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 import types
+from typing import cast
 
 _LONGEST = 2 * 1024 * 1024
 
@@ -53,7 +54,9 @@ def _described(error: object) -> object:
             "message": str(error),
             "stack": "".join(traceback.format_exception(error)),
         }
-    return error if isinstance(error, dict) else {"name": "Error", "message": str(error)}
+    if isinstance(error, dict):
+        return cast("dict[object, object]", error)
+    return {"name": "Error", "message": str(error)}
 
 
 def _run(path: str) -> int:

@@ -113,6 +113,11 @@ class Program(RequestModel):
     fuel: Annotated[int, Field(ge=1, lt=1 << 59)] | None = Field(
         default=None, description="Bound on the instructions of a WebAssembly module."
     )
+    structured: bool = Field(
+        default=False,
+        description="Let code give back a JSON value: `result` of the answer. For python, "
+        "javascript and typescript.",
+    )
     encoding: TextEncoding = Field(
         default="utf-8",
         description="Of stdout and stderr in the answer; `base64` is exact to the byte.",

@@ -70,6 +70,12 @@ class StartRequest(ExecRequest):
         json_schema_extra={"examples": [{"argv": ["sh"], "tty": {"rows": 24, "cols": 80}}]}
     )
 
+    @model_validator(mode="after")
+    def _no_value(self) -> Self:
+        if self.structured:
+            raise ValueError("a program that goes on cannot give back a value")
+        return self
+
     tty: TtyIn | None = Field(
         default=None, description="Give it a terminal (then input is always open)."
     )

@@ -1,6 +1,8 @@
 """How one-shots and other programs ended, as they are described; `http.answers` writes them."""
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import ConfigDict, Field
 
 from atoll.core.model import ExitReason
 from atoll.http.schemas.problem import ProblemOut
@@ -39,11 +41,18 @@ class TimingsOut(AnswerModel):
 
 
 class EndOut(ExitOut):
-    """The last event of a stream of a one-shot: its result without the bodies."""
+    """The last event of a stream of a one-shot: its result without the bodies.
+
+    `result` and `error` are there with `structured` only.
+    """
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     id: str
     timings: TimingsOut
     backend: str
+    result: Any = Field(default=None, description="What a structured program has set.")
+    error: Any = Field(default=None, description="What it has failed with; mostly an object.")
 
 
 class ResultOut(EndOut):

@@ -7,9 +7,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from atoll.core.errors import InvalidRequest
 from atoll.core.model import Exit
 from atoll.core.records import SandboxRecord
-from atoll.http.answers import Json, exit_body, reply, text
+from atoll.http.answers import Json, exit_body, reply, reported_body, text
 from atoll.http.bodies import read
 from atoll.http.describe import SANDBOX, op, streaming
 from atoll.http.front import Front, caller, front
@@ -21,6 +22,7 @@ from atoll.http.text import OutputEvents
 from atoll.http.v1.parameters import SandboxRef
 from atoll.service.caller import Caller
 from atoll.service.requests import OutputChunk, ProcessStarted
+from atoll.service.structured import STRUCTURED, report_of, reported
 
 router = APIRouter(tags=["processes"])
 
@@ -35,13 +37,18 @@ async def execute(request: Request, sandbox: SandboxRef) -> Response:
     begun = perf_counter()
     wanted = await read(request, ExecRequest)
     record = await here.services.sandboxes.get(who, sandbox)
+    if wanted.structured:
+        await here.services.backends.choose(record.backend, needs=frozenset({STRUCTURED}))
     spec, stdin = await here.translator.program(wanted, record)
-    work = here.services.processes.run(who, record.id, spec, stdin)
+    report = report_of(spec)
+    work = here.services.processes.run(who, record.id, spec, stdin, report)
     result = await while_connected(request.receive, work)
     body = _end_body(record, result.exit, begun)
     body["stdout"] = text(result.stdout, wanted.encoding)
     body["stderr"] = text(result.stderr, wanted.encoding)
     body["encoding"] = wanted.encoding
+    if report is not None:
+        body |= reported_body(reported(report, result.exit.code, result.stderr))
     return reply(body)
 
 
@@ -58,6 +65,8 @@ async def execute_stream(request: Request, sandbox: SandboxRef) -> EventStream:
     """Run a program in the sandbox and tell what it prints while it runs."""
     here, who = front(request), caller(request)
     wanted = await read(request, ExecRequest)
+    if wanted.structured:
+        raise InvalidRequest("Only …/exec gives back a value.", field="structured")
     record = await here.services.sandboxes.get(who, sandbox)
     return EventStream(here, _events(here, who, record, wanted))
 
