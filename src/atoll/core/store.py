@@ -157,6 +157,10 @@ class Store(Protocol):
         """Write it, in the place of the one with that space and id if there is one."""
         ...
 
+    async def put_documents(self, records: Sequence[DocumentRecord]) -> None:
+        """The same with many, all or none."""
+        ...
+
     async def get_document(self, space: str, document_id: str) -> DocumentRecord | None: ...
 
     async def list_documents(

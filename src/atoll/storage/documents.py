@@ -21,6 +21,11 @@ def _record(row: Row[Any]) -> DocumentRecord:
     return DocumentRecord(space=row.space, id=row.id, owner=row.owner, at=row.at, body=row.body)
 
 
+def _values(record: DocumentRecord) -> dict[str, Any]:
+    check_keys(space=record.space, id=record.id, owner=record.owner)
+    return {**asdict(record), "body": dict(record.body)}
+
+
 class DocumentTable:
     """JSON objects by space and id."""
 
@@ -33,8 +38,12 @@ class DocumentTable:
         )
 
     async def put(self, record: DocumentRecord) -> None:
-        check_keys(space=record.space, id=record.id, owner=record.owner)
-        await self._database.write(self._put, {**asdict(record), "body": dict(record.body)})
+        await self._database.write(self._put, _values(record))
+
+    async def put_all(self, records: Sequence[DocumentRecord]) -> None:
+        values = [_values(record) for record in records]
+        if values:
+            await self._database.transaction(lambda on: on.execute(self._put, values))
 
     async def get(self, space: str, document_id: str) -> DocumentRecord | None:
         row = await self._database.row(_ONE, {"the_space": space, "the_id": document_id})

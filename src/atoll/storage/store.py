@@ -171,6 +171,9 @@ class SqlStore:
     async def put_document(self, record: DocumentRecord) -> None:
         await self._documents.put(record)
 
+    async def put_documents(self, records: Sequence[DocumentRecord]) -> None:
+        await self._documents.put_all(records)
+
     async def get_document(self, space: str, document_id: str) -> DocumentRecord | None:
         return await self._documents.get(space, document_id)
 

@@ -85,11 +85,11 @@ class Connection:
             raise BrokenAnswer(f"{method} {path}: {status} {b''.join(chunks)[:300]!r}")
         return chunks
 
-    def upload(self, path: str, file: BinaryIO, length: int) -> Answer:
-        """PUT a file, handed from the kernel to the kernel."""
+    def upload(self, path: str, file: BinaryIO, length: int, method: str = "PUT") -> Answer:
+        """Send a file, handed from the kernel to the kernel."""
         connection = self._connected()
         head = encode(
-            "PUT", path, self._host, {**self._headers, "Content-Type": "application/x-tar"}
+            method, path, self._host, {**self._headers, "Content-Type": "application/x-tar"}
         )
         connection.sendall(head.replace(b"Content-Length: 0", b"Content-Length: %d" % length))
         connection.sendfile(file)

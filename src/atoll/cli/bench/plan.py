@@ -10,7 +10,17 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from atoll.cli.bench import agentkernel, archive, idle, lifecycle, oneshot, report, stream, wasm
+from atoll.cli.bench import (
+    agentkernel,
+    archive,
+    idle,
+    lifecycle,
+    oneshot,
+    report,
+    stream,
+    vms,
+    wasm,
+)
 from atoll.cli.bench.row import Row
 from atoll.cli.bench.series import Failed
 from atoll.cli.bench.server import NoServer, Server, core_count, own_server
@@ -47,6 +57,9 @@ _ON_THEIR_OWN: Mapping[str, Callable[[int], Row]] = {
     "preload": oneshot.preloaded,
     "idle": lambda _: idle.thousand(),
     "wasm": wasm.hello,
+    "vms": vms.made,
+    "scripts": vms.scripts,
+    "vm-files": lambda _: vms.archives(),
 }
 GROUPS = (*_SHARED, *_ON_THEIR_OWN, *_NOT_BUILT)
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ class Server:
 
 
 @contextmanager
-def own_server(**settings: object) -> Generator[Server]:
+def own_server(*, dialect_options: Sequence[str] = (), **settings: object) -> Generator[Server]:
     """Start `atoll serve` with settings beside the defaults, and stop it at the end."""
     with tempfile.TemporaryDirectory(prefix="atoll-bench-") as place:
         port = free_port()
@@ -59,6 +59,7 @@ def own_server(**settings: object) -> Generator[Server]:
             f"{place}/data",
             "--config",
             str(config),
+            *(word for each in dialect_options for word in ("--dialect-option", each)),
         ]
         with log.open("wb") as sink:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)

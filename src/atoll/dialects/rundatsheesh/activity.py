@@ -9,6 +9,7 @@ import anyio
 from atoll.core.records import DocumentRecord
 from atoll.core.store import Store
 from atoll.dialects.rundatsheesh.names import moment
+from atoll.dialects.rundatsheesh.notebook import Notebook
 from atoll.service.clock import Clock
 from atoll.service.ids import new_id
 
@@ -21,10 +22,11 @@ Event = dict[str, Any]
 
 
 class Activity:
-    """Notes events. One that is noted survives the server."""
+    """Notes events."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, notebook: Notebook) -> None:
         self._store = store
+        self._notebook = notebook
         self._clock = clock
         self._noted = 0
         self._followers: set[Callable[[Event], None]] = set()
@@ -50,7 +52,7 @@ class Activity:
         if meta:
             event["metaJson"] = json.dumps(meta, separators=(",", ":"))
         record = DocumentRecord(SPACE, event["id"], entity[1] if entity else "", now, event)
-        await self._store.put_document(record)
+        self._notebook.note(record)
         for tell in tuple(self._followers):
             tell(event)
         self._noted += 1
@@ -59,6 +61,7 @@ class Activity:
 
     async def list(self, limit: int) -> list[Event]:
         """The newest ones."""
+        await self._notebook.flush()
         found = await self._store.list_documents(SPACE, limit=limit)
         return [dict(each.body) for each in found]
 

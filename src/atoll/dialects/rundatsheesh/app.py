@@ -34,6 +34,7 @@ from atoll.dialects.rundatsheesh.errors import told
 from atoll.dialects.rundatsheesh.host import Host
 from atoll.dialects.rundatsheesh.imagerows import BINARY_BYTES, ImageRows
 from atoll.dialects.rundatsheesh.machines import Machines
+from atoll.dialects.rundatsheesh.notebook import Notebook
 from atoll.dialects.rundatsheesh.options import Options
 from atoll.dialects.rundatsheesh.rates import Rates
 from atoll.dialects.rundatsheesh.runs import Runs
@@ -57,7 +58,8 @@ async def open_app(front: Front, options: Options) -> AsyncGenerator[ASGIApp, No
     """The application; webhooks are posted to, and seeds made, within the block."""
     services, settings = front.services, front.settings
     store, clock = services.store, services.clock
-    activity, runs = Activity(store, clock), Runs(store, clock)
+    notebook = Notebook(store)
+    activity, runs = Activity(store, clock, notebook), Runs(store, clock, notebook)
     rows = ImageRows(store, clock, settings.data_dir / "run-dat-sheesh" / "images")
     machines = Machines(
         services=services,
@@ -68,7 +70,7 @@ async def open_app(front: Front, options: Options) -> AsyncGenerator[ASGIApp, No
         activity=activity,
     )
     bridges = Bridges(services)
-    async with Webhooks(store, clock, activity) as webhooks:
+    async with notebook, Webhooks(store, clock, activity) as webhooks:
         here = State(
             front=front,
             options=options,

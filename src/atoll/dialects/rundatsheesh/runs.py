@@ -6,6 +6,7 @@ from typing import Any, cast
 from atoll.core.records import DocumentRecord
 from atoll.core.store import Store
 from atoll.dialects.rundatsheesh.names import moment
+from atoll.dialects.rundatsheesh.notebook import Notebook
 from atoll.service.clock import Clock
 from atoll.service.ids import new_id
 
@@ -20,8 +21,9 @@ Entry = dict[str, Any]
 class Runs:
     """Keeps the newest of each VM. Values of secrets are not written down."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, notebook: Notebook) -> None:
         self._store = store
+        self._notebook = notebook
         self._clock = clock
         self._noted: dict[str, int] = {}
 
@@ -45,13 +47,14 @@ class Runs:
             "result": _without(result, hidden),
             "durationMs": round((self._clock.monotonic() - began) * 1000),
         }
-        await self._store.put_document(DocumentRecord(SPACE, entry["id"], sandbox_id, now, entry))
+        self._notebook.note(DocumentRecord(SPACE, entry["id"], sandbox_id, now, entry))
         noted = self._noted[sandbox_id] = self._noted.get(sandbox_id, 0) + 1
         if noted % _PRUNED_EACH == 0:
             await self._store.prune_documents(SPACE, owner=sandbox_id, keep=KEPT)
 
     async def list(self, sandbox_id: str, kind: str, limit: int) -> tuple[Sequence[Entry], bool]:
         """The newest first, and whether there are more."""
+        await self._notebook.flush()
         found: list[Entry] = []
         before: str | None = None
         while len(found) <= limit:
@@ -67,6 +70,7 @@ class Runs:
     async def forget(self, sandbox_id: str) -> None:
         """The VM is gone, and its log with it."""
         self._noted.pop(sandbox_id, None)
+        await self._notebook.flush()
         await self._store.prune_documents(SPACE, owner=sandbox_id)
 
 

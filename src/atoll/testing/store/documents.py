@@ -43,6 +43,12 @@ class DocumentCases(StoreCases):
         own = await store.list_documents("notes", owner="a")
         assert [each.body["number"] for each in own] == [4, 2, 0]
 
+    async def test_many_at_once(self, store: Store) -> None:
+        await store.put_document(document(1, owner="old"))
+        await store.put_documents([document(number) for number in range(3)])
+        await store.put_documents([])
+        assert [each.owner for each in await store.list_documents("notes")] == ["a"] * 3
+
     async def test_documents_go(self, store: Store) -> None:
         for number in range(6):
             await store.put_document(document(number, owner="ab"[number % 2]))
