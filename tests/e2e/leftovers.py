@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +49,16 @@ def wait_for_groups(data: Path, before: set[str]) -> None:
 
 def _named(paths: set[str]) -> int:
     return len({Path(path).name for path in paths})
+
+
+def of_networks(data: Path) -> list[str]:
+    """Links, tables and places of the servers that ran on that data directory."""
+    owner = hashlib.sha256(os.fsencode(data.resolve())).hexdigest()
+    links = [name for name in os.listdir("/sys/class/net") if name.startswith(f"at{owner[:7]}.")]
+    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True)
+    places = Path("/run/atoll/network")
+    held = [each.name for each in places.iterdir() if each.read_text() == owner]
+    return links + held + [line for line in tables.stdout.splitlines() if owner[:7] in line]
 
 
 def mounts() -> int:

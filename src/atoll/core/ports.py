@@ -107,11 +107,19 @@ class Files(Protocol):
         """
         ...
 
-    async def unpack(self, path: str, data: AsyncIterable[bytes]) -> int:
+    async def unpack(self, path: str, data: AsyncIterable[bytes], *, whole: bool = False) -> int:
         """Unpack a tar or tar.gz stream beneath a directory; the number of entries made.
 
         Refuses (`InvalidRequest`) entries that leave the directory, devices, and links that lead
-        out of it. What came before the refused entry stays.
+        out of it. What came before the refused entry stays; with `whole` nothing does, and
+        nothing is changed before all has come.
+        """
+        ...
+
+    async def settle(self) -> int:
+        """Bring to an end what unpacked `whole` when everything was killed; how many there were.
+
+        Each is there afterwards, or has never been. Not while one is under way.
         """
         ...
 

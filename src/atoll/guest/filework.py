@@ -336,9 +336,16 @@ def _pack(root: int, request: Request, duplex: stream.Duplex) -> Request:
 
 
 def _unpack(root: int, request: Request, duplex: stream.Duplex) -> Request:
-    from atoll.guest import pack  # noqa: PLC0415
+    from atoll.guest import pack, whole  # noqa: PLC0415
 
-    return pack.unpack(root, request, duplex)
+    unpack = whole.unpack if request["whole"] else pack.unpack
+    return unpack(root, request, duplex)
+
+
+def _settle(root: int, request: Request, duplex: stream.Duplex) -> Request:
+    from atoll.guest import whole  # noqa: PLC0415
+
+    return whole.settle(root, request, duplex)
 
 
 def _watch(root: int, request: Request, duplex: stream.Duplex) -> Request:
@@ -358,5 +365,6 @@ OPERATIONS: dict[str, Operation] = {
     "remove": _remove,
     "pack": _pack,
     "unpack": _unpack,
+    "settle": _settle,
     "watch": _watch,
 }

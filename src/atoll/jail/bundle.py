@@ -16,6 +16,7 @@ MODULES = (
     "atoll.guest.dialing",
     "atoll.guest.forward",
     "atoll.guest.pack",
+    "atoll.guest.whole",
     "atoll.guest.filework",
     "atoll.guest.python",
     "atoll.guest.start",

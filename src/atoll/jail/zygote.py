@@ -31,7 +31,8 @@ COMMON = (
 # What only some workers import: compiled once, for all of them.
 LATE = (
     "atoll.guest.work", "atoll.guest.processes", "atoll.guest.filework", "atoll.wire.stream",
-    "atoll.guest.watching", "atoll.guest.pack", "atoll.guest.forward", "atoll.guest.dialing",
+    "atoll.guest.watching", "atoll.guest.pack", "atoll.guest.whole", "atoll.guest.forward",
+    "atoll.guest.dialing",
 )  # fmt: skip
 
 

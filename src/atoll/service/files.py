@@ -105,12 +105,23 @@ class FilesOf:
                         yield chunk
 
     async def unpack(
-        self, caller: Caller, sandbox: str, path: str, data: AsyncIterable[bytes]
+        self,
+        caller: Caller,
+        sandbox: str,
+        path: str,
+        data: AsyncIterable[bytes],
+        *,
+        whole: bool = False,
     ) -> int:
         """Unpack a tar or tar.gz stream; how many entries."""
         async with self._sandboxes.holding(caller, sandbox) as held:
             with self._audited("file.unpack", caller, held.record.id, path):
-                return await held.box.files.unpack(path, data)
+                return await held.box.files.unpack(path, data, whole=whole)
+
+    async def settle(self, caller: Caller, sandbox: str) -> int:
+        """Bring to an end what a server that was killed had begun to unpack whole."""
+        async with self._sandboxes.using(caller, sandbox) as box:
+            return await box.files.settle()
 
     async def watch(self, caller: Caller, sandbox: str, path: str) -> AsyncGenerator[Change, None]:
         """Changes in a directory from now on, until the sandbox closes. `Unsupported`.

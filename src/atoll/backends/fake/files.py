@@ -1,6 +1,7 @@
 """The fake's files: the whole protocol over a tree in memory."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator
+from copy import deepcopy
 
 from atoll.backends.fake import archive
 from atoll.backends.fake.pipes import CHUNK
@@ -100,10 +101,19 @@ class FakeFiles:
             await self._at("files.chunk")
             yield block
 
-    async def unpack(self, path: str, data: AsyncIterable[bytes]) -> int:
+    async def unpack(self, path: str, data: AsyncIterable[bytes], *, whole: bool = False) -> int:
         await self._at("files.unpack")
         content = await self._collect(data)
-        return archive.unpack(self._tree, path, content)
+        before = deepcopy(self._tree.root) if whole else None
+        try:
+            return archive.unpack(self._tree, path, content)
+        except BaseException:
+            if before is not None:
+                self._tree.root = before
+            raise
+
+    async def settle(self) -> int:
+        return 0
 
     async def _collect(self, data: AsyncIterable[bytes]) -> bytes:
         content = bytearray()

@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from atoll.core.errors import InvalidRequest, NotFound, QuotaExceeded
+from atoll.core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 from atoll.core.model import MIB, WORKSPACE
 from atoll.dialects.rundatsheesh.errors import SheeshError, bad, guest_refused
 from atoll.dialects.rundatsheesh.running import inside
@@ -56,8 +56,8 @@ async def upload(request: Request, vm: str) -> Response:
             await to_thread.run_sync(spool.write, chunk)
         try:
             await to_thread.run_sync(_examine, cast("IO[bytes]", spool))
-            await here.services.files.unpack(who, record.id, where, _blocks(spool))
-        except (_Unfit, InvalidRequest, NotFound) as error:
+            await here.services.files.unpack(who, record.id, where, _blocks(spool), whole=True)
+        except (_Unfit, InvalidRequest, NotFound, Conflict) as error:
             raise guest_refused(_UPLOAD, str(error)) from None
         except QuotaExceeded as error:
             raise guest_refused(_UPLOAD, error.detail, 413) from None

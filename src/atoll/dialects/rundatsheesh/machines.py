@@ -57,6 +57,8 @@ class Machines:
         self.secrets = SecretEnv(
             services.store, services.clock, None if word is None else word.get_secret_value()
         )
+        # VMs of this server, and those in which nothing half done is left of an earlier one.
+        self._settled: set[str] = set()
         self._turning = Locks()
         self._counting = anyio.Lock()
         self._on_their_way = 0
@@ -78,9 +80,13 @@ class Machines:
         return record
 
     async def running(self, who: Caller, wanted: str) -> SandboxRecord:
-        """One that its client has not stopped, with its secrets at hand. 409."""
+        """One that its client has not stopped, with all at hand that it needs. 409."""
         record = await self.find(who, wanted)
         _must_run(record, "")
+        if record.id not in self._settled:
+            async with self._turning.hold(record.id):
+                await self._services.files.settle(who, record.id)
+            self._settled.add(record.id)
         lost = await self.secrets.of(record)
         if lost and not self._services.keeper.vault.has(record):
             change = ChangeSandbox(secrets=lost)
@@ -135,6 +141,7 @@ class Machines:
             base=None if wish.snapshot is None else wish.snapshot.id,
         )
         record = await self._services.sandboxes.create(request, who)
+        self._settled.add(record.id)
         if wish.secrets:
             try:
                 await self.secrets.keep(record.id, wish.secrets)
@@ -172,6 +179,7 @@ class Machines:
         """End one for ever."""
         record = await self.find(who, wanted)
         await self._services.sandboxes.destroy(who, record.id)
+        self._settled.discard(record.id)
         await self.secrets.forget(record.id)
         await self._runs.forget(record.id)
         await self._note("vm.deleted", "VM deleted", record)

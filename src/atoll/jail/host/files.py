@@ -255,10 +255,13 @@ class JailedFiles:
             async for data in worker.pieces():
                 yield data
 
-    async def unpack(self, path: str, data: AsyncIterable[bytes]) -> int:
-        async with self._worker("unpack", absolute(path)) as worker:
+    async def unpack(self, path: str, data: AsyncIterable[bytes], *, whole: bool = False) -> int:
+        async with self._worker("unpack", absolute(path), whole=whole) as worker:
             await self._send(worker, data)
             return int((await self._finish(worker))["count"])
+
+    async def settle(self) -> int:
+        return int((await self._simple("settle", "/"))["count"])
 
     async def watch(self, path: str) -> AsyncGenerator[Change, None]:
         async with self._worker("watch", absolute(path)) as worker:

@@ -9,7 +9,7 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from atoll.core.errors import InvalidRequest, NotFound, QuotaExceeded, TooLarge
+from atoll.core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, TooLarge
 from atoll.core.model import MIB, Limits
 from atoll.core.ports import Backend, Sandbox
 from atoll.testing.backend.cases import Cases, needs
@@ -95,6 +95,32 @@ class ArchiveCases(Cases):
         data = gzip.compress(pack(ENTRIES))
         assert await box.files.unpack(place, stream(data)) == len(ENTRIES)
         assert await read(box.files, f"{place}/{ODD}") == b"odd"
+
+    @pytest.mark.parametrize("why", REFUSED)
+    async def test_whole_or_nothing(self, box: Sandbox, place: str, why: str) -> None:
+        before = [("before", FILE, 0o644, b"x"), ("new/deep", FILE, 0o644, b"x")]
+        with pytest.raises(InvalidRequest):
+            await box.files.unpack(place, stream(pack([*before, REFUSED[why]])), whole=True)
+        assert await names(box.files, place) == []
+        assert await box.files.unpack(place, stream(pack(before)), whole=True) == len(before)
+
+    async def test_whole(self, box: Sandbox, place: str) -> None:
+        await box.files.write(f"{place}/d/kept", b"kept")
+        count = await box.files.unpack(place, stream(pack(ENTRIES)), whole=True)
+        assert count == len(ENTRIES)
+        assert await read(box.files, f"{place}/{ODD}") == b"odd"
+        assert await read(box.files, f"{place}/d/kept") == b"kept"
+        again = pack([("plain", FILE, 0o600, b"new")])
+        assert await box.files.unpack(place, stream(again), whole=True) == 1
+        assert await read(box.files, f"{place}/plain") == b"new"
+        assert await box.files.settle() == 0
+
+    async def test_whole_with_something_in_the_way(self, box: Sandbox, place: str) -> None:
+        await box.files.mkdir(f"{place}/taken")
+        data = pack([("a", FILE, 0o644, b"x"), ("taken", FILE, 0o644, b"x")])
+        with pytest.raises((Conflict, InvalidRequest)):
+            await box.files.unpack(place, stream(data), whole=True)
+        assert await names(box.files, place) == ["taken"]
 
     async def test_in_small_pieces(self, box: Sandbox, place: str) -> None:
         data = pack(ENTRIES[:3])
