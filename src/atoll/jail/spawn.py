@@ -91,8 +91,10 @@ class Zygote:
         return self._number, self._exits[self._number]
 
     def forget(self, number: int) -> None:
-        """Nobody waits for that report any more."""
-        self._exits.pop(number, None)
+        """There will be no such report; whoever waits for it gets an empty one."""
+        report = self._exits.pop(number, None)
+        if report is not None and not report.done():
+            report.set_result({})
 
     async def make(self, request: message.Header, fds: tuple[int, ...]) -> Made:
         """New namespaces, furnished; with `start` in the request a program waits in them.

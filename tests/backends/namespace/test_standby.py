@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from atoll.backends.namespace import NamespaceBackend, NamespaceConfig
 from atoll.backends.namespace.sandbox import STANDBY_S
-from atoll.core.errors import BackendFault
+from atoll.core.errors import AtollError, BackendFault
 from atoll.core.model import ProcessSpec, SandboxSpec, TtySize
 from atoll.core.ports import Sandbox
 from atoll.testing.backend.running import program, run, script
@@ -139,3 +139,19 @@ async def test_a_terminal_comes_first(backend: NamespaceBackend) -> None:
         first = ProcessSpec(argv=("tty",), tty=TtySize())
         assert "/dev/pts/" in await said(box, first)
         assert await said(box, NAME) == "cat\n"
+
+
+async def test_a_start_while_its_sandbox_ends(backend: NamespaceBackend) -> None:
+    async def starting(box: Sandbox) -> None:
+        try:
+            while True:
+                await box.start(program("true"))
+        except AtollError:
+            return  # and nothing else: what is not ours would end the server's other tasks
+
+    for turn in range(20):
+        async with anyio.create_task_group() as group:
+            async with backend.open(SandboxSpec(id=f"ends{turn}", persistent=True)) as box:
+                group.start_soon(starting, box)
+                await anyio.sleep(0.0007 * turn)  # waits on purpose: at another moment each time
+        await backend.destroy(f"ends{turn}")

@@ -19,6 +19,9 @@ from atoll.jail.spawn import Made, Zygote
 from atoll.wire.message import Header
 
 _REMOVE_TRIES = 50
+# Without groups the memory in use is counted. What may be reserved is more: V8 takes half a GiB
+# of addresses for its code before it runs any.
+_RESERVED = 1024**3
 
 
 @contextlib.asynccontextmanager
@@ -120,7 +123,7 @@ def _limits(spec: SandboxSpec, hierarchy: Hierarchy) -> Header:
         "open_files": limits.open_files,
         "disk_bytes": limits.disk_bytes,
         "nproc": limits.processes,
-        "data_bytes": 0 if hierarchy.has("memory") else 2 * limits.memory_bytes,
+        "data_bytes": 0 if hierarchy.has("memory") else max(2 * limits.memory_bytes, _RESERVED),
     }
 
 

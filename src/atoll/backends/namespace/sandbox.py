@@ -196,6 +196,8 @@ class NamespaceSandbox:
         self._zygote.forget(one.number)
 
     def _fork(self, tty: TtySize | None, *, first: bool = False) -> Waiting:
+        if self._ended.done():
+            raise BackendFault("The sandbox has ended.", sandbox_id=self.id)
         number, report = self._zygote.expect()
         self._numbers.add(number)
         one, theirs = waiting(number, report, tty=tty is not None)

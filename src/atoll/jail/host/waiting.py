@@ -95,7 +95,12 @@ class Waiting:
                 raise BackendFault(
                     f"The sandbox does not listen: {error.strerror}", sandbox_id=box
                 ) from error
-        raw = await asyncio.get_running_loop().sock_recv(self.sock, _REPORT_MAX)
+        try:
+            raw = await asyncio.get_running_loop().sock_recv(self.sock, _REPORT_MAX)
+        except OSError as error:  # it was killed before it had read what it was told
+            raise BackendFault(
+                "The sandbox ended while a program was started.", sandbox_id=box
+            ) from error
         if raw:
             raise _refusal(spec, _json(raw))
 
