@@ -22,7 +22,7 @@ from tests.e2e.server import serving
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.needs("userns")]
 ROOT = "/run-dat-sheesh/v1/vms"
 VM = {"cpu": 1, "memMb": 128, "allowIps": []}
-KILLS = 6
+KILLS = 4
 FILES = 40
 
 

@@ -12,6 +12,7 @@ goes through `wire.paths`.
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Generator
 from typing import Any
@@ -24,6 +25,8 @@ HOMES = ("/workspace", "/home/user")
 _PREFIX = ".atoll-unpack-"
 _PART, _WHOLE = ".part", ".whole"
 _TARGET_BYTES = 8192
+# The others are of service/scripts.py and of wire/paths.py.
+_OURS = re.compile(r"\.atoll-(unpack-[0-9a-f]{16}\.(part|whole)|[0-9a-f]{16}(\.(ts|js)|-\d+))")
 
 
 def unpack(root: int, request: Request, duplex: stream.Duplex) -> Request:
@@ -48,7 +51,10 @@ def unpack(root: int, request: Request, duplex: stream.Duplex) -> Request:
 
 
 def settle(root: int, request: Request, duplex: stream.Duplex) -> Request:
-    """Finish what had come whole when everything was killed, and remove what had not."""
+    """Finish what had come whole when everything was killed, and remove what had not.
+
+    And what else of ours was to be removed: the files of programs, directories half deleted.
+    """
     del request, duplex
     places = [f"{home}/{name}" for home in HOMES for name in _left(root, home)]
     for place in places:
@@ -65,7 +71,7 @@ def _left(root: int, home: str) -> list[str]:
     except OSError:
         return []
     try:
-        return sorted(name for name in os.listdir(fd) if name.startswith(_PREFIX))
+        return sorted(name for name in os.listdir(fd) if _OURS.fullmatch(name))
     finally:
         os.close(fd)
 
@@ -148,4 +154,7 @@ def _write(root: int, path: str, text: str) -> None:
 
 def _remove(root: int, path: str) -> None:
     with contextlib.suppress(OSError), paths.parent(root, path) as (directory, name):
-        paths.remove_tree(directory, name)
+        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            paths.remove_tree(directory, name)
+        else:
+            os.unlink(name, dir_fd=directory)
