@@ -134,3 +134,19 @@ async def test_a_bad_policy_makes_nothing(pidfd: int, tmp_path: Path) -> None:
                 pass
     mine = Places(tmp_path / "places", OWNER)
     assert await to_thread.run_sync(mine.left_over) == []
+
+
+@pytest.mark.parametrize("gone", ["delete table", "flush table"])
+async def test_rules_that_were_removed_come_back(
+    box: int, pidfd: int, tmp_path: Path, gone: str
+) -> None:
+    listing = ("nft", "list", "table", "inet", f"atoll_{OWNER[:7]}")
+    async with RootUplinks(OWNER, directory=tmp_path / "places") as uplinks:
+        async with uplinks.connect("box", pidfd, ALL) as uplink:
+            before = await to_thread.run_sync(said, *listing)
+            remove: tuple[str, ...] = ("nft", *gone.split(), *listing[3:])
+            await to_thread.run_sync(lambda: said(*remove))
+            assert await uplink.denied() == 0
+            assert await to_thread.run_sync(said, *listing) == before
+        async with uplinks.connect("box", pidfd, ALL) as uplink:
+            assert await uplink.denied() == 0

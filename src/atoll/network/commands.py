@@ -52,15 +52,18 @@ async def nft(text: str, *, within: int | None = None) -> None:
     await _run(["nft", "-f", "-"], text, within)
 
 
-async def counted(table: str, *, within: int | None = None) -> int:
-    """Packets that all counters of a chain's rules, or of a table's, have seen."""
+async def counted(table: str, *, within: int | None = None) -> dict[str, int]:
+    """Packets that the counters of each chain's rules have seen; chains with rules only."""
     said = await _run(["nft", "-j", "list", *table.split()], "", within)
-    return sum(
-        part["counter"]["packets"]
-        for each in json.loads(said)["nftables"]
-        for part in each.get("rule", {}).get("expr", ())
-        if isinstance(part.get("counter"), dict)
-    )
+    found: dict[str, int] = {}
+    for each in json.loads(said)["nftables"]:
+        if "rule" not in each:
+            continue
+        counters = [part["counter"] for part in each["rule"]["expr"] if "counter" in part]
+        packets = sum(one["packets"] for one in counters if isinstance(one, dict))
+        chain = each["rule"]["chain"]
+        found[chain] = found.get(chain, 0) + packets
+    return found
 
 
 async def _run(argv: Sequence[str], text: str, within: int | None, other: int | None = None) -> str:

@@ -15,6 +15,7 @@ from atoll.core.errors import AtollError, BackendFault
 from atoll.core.model import NetworkPolicy
 from atoll.core.network import Address, Network, Rules, rules
 from atoll.network import commands, ruleset
+from atoll.network.hostside import HostSide
 from atoll.network.names import Ask, Names, Upstream
 from atoll.network.places import Place, Places
 from atoll.network.resolver import listening
@@ -44,6 +45,7 @@ class RootUplinks:
         self._guarded: tuple[Network, ...] = tuple(guarded)
         self._ask = ask or Upstream().ask
         self._alias = alias
+        self._side = HostSide(owner)
         self._places = Places(directory, owner)
         self._ready = False
         self._lock = anyio.Lock()
@@ -91,11 +93,14 @@ class RootUplinks:
         within = -1
         try:
             within = await self._join(place, wanted, pidfd)
-            uplink = RootUplink(place, within, wanted, self._ask, self._alias)
+            uplink = RootUplink(place, within, wanted, self._ask, self._alias, self._side)
             async with listening(self._tasks, place.gateway4, uplink.names.answer) as ports:
                 await commands.nft(ruleset.asked(place, ports, self._alias))
+                uplink.ports = ports
+                self._side.join(uplink)
                 yield uplink
         finally:
+            self._side.leave(place)
             if within >= 0:
                 os.close(within)
             with anyio.CancelScope(shield=True):
@@ -177,8 +182,12 @@ class RootUplinks:
 class RootUplink:
     """Implements `core.uplinks.Uplink`."""
 
-    def __init__(self, place: Place, within: int, wanted: Rules, ask: Ask, alias: str = "") -> None:
+    def __init__(
+        self, place: Place, within: int, wanted: Rules, ask: Ask, alias: str, side: HostSide
+    ) -> None:
         self.names = Names(wanted, ask, self._pin)
+        self.ports = (0, 0)
+        self._side = side
         self._place = place
         self._alias = alias
         self._within = within
@@ -197,15 +206,27 @@ class RootUplink:
                 await commands.nft(ruleset.changed(self._place, wanted, self._alias))
                 await commands.nft(ruleset.guest(wanted), within=self._within)
 
+    @property
+    def place(self) -> Place:
+        """What is its own of the host's addresses and links."""
+        return self._place
+
     async def denied(self) -> int:
         """What was refused since it was connected or changed last: packets, names and attempts."""
+        outside = await self._side.denied(self._place)
         async with self._changing:
-            place = self._place
-            name = ruleset.table(place.owner)
             inside = await commands.counted("table inet atoll", within=self._within)
-            for kind in ("on", "in"):
-                inside += await commands.counted(f"chain inet {name} {kind}{place.number}")
-            return inside + self.names.refused
+        return sum(inside.values()) + outside + self.names.refused
+
+    async def rejoin(self) -> None:
+        """Make its rules on the host's side again. What names were pinned to is asked for anew."""
+        async with self._changing:
+            await commands.nft(
+                ruleset.joined(self._place, self.names.rules, self._alias)
+                + ruleset.asked(self._place, self.ports, self._alias)
+                + "\n"
+            )
+            await commands.nft(ruleset.unpinned(None), within=self._within)
 
     async def _pin(self, addresses: Sequence[Address], ports: frozenset[int | None]) -> None:
         asked = self.names.rules
