@@ -249,6 +249,10 @@ class Rearmable(Protocol):
         """From now on `wall_s`, `cpu_s` and `output_bytes` of that, for what is yet to come."""
         ...
 
+    def rest(self) -> Sequence[tuple[Channel, bytes]]:
+        """What it has written and nobody has read yet. Its output ends with that."""
+        ...
+
 
 @runtime_checkable
 class Pausable(Protocol):

@@ -7,7 +7,7 @@ from typing import cast
 
 import anyio
 
-from atoll.backends.wasm.ready import Chunks
+from atoll.backends.wasm.farewell import Chunks, Farewell
 from atoll.core.errors import AtollError
 from atoll.core.model import Channel, Exit, ExitReason
 from atoll.core.ports import Files, Process
@@ -35,7 +35,9 @@ class WasmProcess:
         on_stale: Callable[[], Awaitable[None]],
         *,
         function: bool,
+        farewell: Farewell | None = None,
     ) -> None:
+        self._farewell = farewell
         self._on_stale = on_stale
         self._worker = worker
         self._output = output
@@ -65,6 +67,8 @@ class WasmProcess:
         await self._worker.resize(rows, cols)
 
     async def wait(self) -> Exit:
+        if self._farewell is not None and self._farewell.exit is not None:
+            return self._farewell.exit
         ended = await self._worker.wait()
         told = self._function or ended.code == FAILED_CODE
         if ended.reason is not ExitReason.EXITED or not told:

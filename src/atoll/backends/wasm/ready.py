@@ -2,10 +2,12 @@
 
 import errno
 import json
-from collections.abc import AsyncGenerator
+import time
+from secrets import token_hex
 
 import anyio
 
+from atoll.backends.wasm.farewell import Chunks, Farewell
 from atoll.core.errors import AtollError, BackendFault, InvalidRequest, QuotaExceeded
 from atoll.core.model import MIB, Channel, ProcessSpec
 from atoll.core.ports import Process, Rearmable, Sandbox
@@ -16,9 +18,6 @@ _ANSWER_S = 20.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Its own answer, before what the module may write is counted.
 _ANSWER_BYTES = MIB
-
-
-Chunks = AsyncGenerator[tuple[Channel, bytes], None]
 
 
 class Ready:
@@ -44,10 +43,14 @@ class Ready:
             raise BackendFault("Processes of these workers cannot wait.")
         return cls(process)
 
-    async def run(self, spec: ProcessSpec, words: list[str]) -> tuple[Process, Chunks]:
-        """Tell it; the process and its output. Raises for a bad directory, and for bad files."""
+    async def run(self, spec: ProcessSpec, words: list[str]) -> tuple[Process, Chunks, Farewell]:
+        """Tell it; the process, its output, and what it says at its end.
+
+        Raises for a bad directory, and for bad files.
+        """
+        nonce, began = token_hex(16), time.monotonic()
         header = {
-            "words": words,
+            "words": ["--farewell", nonce, *words],
             "cwd": spec.cwd,
             "cpu_s": min(spec.cpu_s, IDLE_S),
             "files": [[path, len(data)] for path, data in spec.files.items()],
@@ -71,19 +74,12 @@ class Ready:
         process.rearm(spec)
         if not spec.stdin:
             await process.close_stdin()
-        return process, _rest(said[1:], output)
+        farewell = Farewell(nonce, process, began)
+        return process, farewell.until(said[1:], output), farewell
 
     async def drop(self) -> None:
         """It will not be needed."""
         await self._process.signal(9)
-
-
-async def _rest(early: bytes, output: Chunks) -> Chunks:
-    """The output, less the answer."""
-    if early:
-        yield Channel.STDOUT, early
-    async for chunk in output:
-        yield chunk
 
 
 def _refusal(said: bytes, spec: ProcessSpec) -> AtollError:

@@ -95,8 +95,9 @@ class WasmSandbox:
         words = ["--code", f"{CODE}/{code}", "--report", report]
         words += [*self._options(spec, program), *spec.argv]
         ready, self._ready = self._ready, None
+        farewell = None
         if ready is not None:
-            process, output = await ready.run(spec, words)
+            process, output, farewell = await ready.run(spec, words)
         else:
             process = await self._worker.start(
                 replace(spec, argv=(*ENTER, *words), env={}, function=None, fuel=None)
@@ -109,6 +110,7 @@ class WasmSandbox:
             report,
             partial(self._toolbox.forget, code),
             function=spec.function is not None,
+            farewell=farewell,
         )
 
     async def prepare(self, program: Program | None, code: str | None) -> None:

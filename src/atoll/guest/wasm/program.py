@@ -5,6 +5,7 @@ import gc
 import getopt
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -28,9 +29,10 @@ _OPTIONS = [
     # Of the workers of the wasm backend: a directory beside the root (`HOST::NAME`, read-only with
     # `:ro` at its end), the environment as JSON, compiled code, how to call, where to compile to,
     # to rehearse this and wait for another, to report only what the exit status does not say,
-    # what proves that the code is that of the module, code to have in memory while waiting, and how
-    # the program can be started before it is known what it shall do.
+    # what proves that the code is that of the module, code to have in memory while waiting, how the
+    # program can be started before it is known what it shall do, and what to say farewell with.
     "dir=", "env=", "code=", "call=", "compile=", "wait", "brief", "proof=", "load=", "start=",
+    "farewell=",
 ]  # fmt: skip
 
 
@@ -48,6 +50,7 @@ class Command(NamedTuple):
     proof: str | None = None
     load: str | None = None
     start: str | None = None
+    farewell: str | None = None
 
 
 def main(words: list[str] | None = None, home: Home | None = None) -> NoReturn:
@@ -136,8 +139,10 @@ def _command(words: list[str], home: Home) -> Command:
     code = None if code is None else home.named(code)
     load = home.named(given["--load"]) if "--load" in given else None
     wait, brief, proof = "--wait" in given, "--brief" in given, given.get("--proof")
-    start = given.get("--start")
-    return Command(task, rest[0], code, report, target, home, wait, brief, proof, load, start)
+    start, farewell = given.get("--start"), given.get("--farewell")
+    return Command(
+        task, rest[0], code, report, target, home, wait, brief, proof, load, start, farewell
+    )
 
 
 def _read(words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
@@ -220,9 +225,24 @@ def _teller(command: Command) -> Callable[[Report], int]:
             sys.stdout.write("".join(f"{value}\n" for value in report.results))
         sys.stdout.flush()
         sys.stderr.flush()
+        if command.farewell is not None and report.code == 0 and not task.invoke:
+            _farewell(command.farewell)
         return report.status
 
     return tell
+
+
+def _farewell(nonce: str) -> None:
+    """Say that it has ended well: its memory is taken down before anybody hears of its end.
+
+    Behind all that the module has written, which cannot know the nonce. Of another end there may be
+    a reason that the host knows better.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    micros = int((used.ru_utime + used.ru_stime) * 1e6)
+    line = f"\0atoll:{nonce}:{micros}:{used.ru_maxrss}\n".encode()
+    with contextlib.suppress(OSError):
+        os.write(1, line)
 
 
 def _write(target: str, data: bytes) -> None:

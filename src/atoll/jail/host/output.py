@@ -134,6 +134,14 @@ class Output:
         self._resume()
         self._wake()
 
+    def rest(self) -> list[tuple[Channel, bytes]]:
+        """What has come and was not read. The stream ends with it."""
+        found = list(self._chunks)
+        self._chunks.clear()
+        self._held = 0
+        self.finish()
+        return found
+
     def _resume(self) -> None:
         if self._paused:
             self._paused = False

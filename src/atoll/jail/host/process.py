@@ -7,7 +7,7 @@ import os
 import struct
 import termios
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
 import anyio
@@ -96,6 +96,10 @@ class JailedProcess:
         self._began = time.monotonic()
         self._output.allow(spec.output_bytes)
         self._arm()
+
+    def rest(self) -> Sequence[tuple[Channel, bytes]]:
+        self._output.drain()
+        return self._output.rest()
 
     def stand_still(self) -> None:
         """Its sandbox is frozen: no time passes for it."""
