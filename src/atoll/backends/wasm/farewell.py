@@ -14,6 +14,8 @@ from atoll.core.ports import Rearmable
 Chunks = AsyncGenerator[tuple[Channel, bytes], None]
 _SAID = re.compile(rb"(\d{1,18}):(\d{1,18})\n")
 _SAID_MAX = 48
+# What is read of a pipe at once: jail.host.output.
+CHUNK = 64 * 1024
 
 
 class Farewell:
@@ -50,7 +52,10 @@ class Farewell:
             return data, b""
         tail = data[at:]
         if not tail.startswith(self._mark):
-            return (data[:at], tail) if self._mark.startswith(tail) else (data, b"")
+            # A pipe is read to its end, so what is written at once is cut at a whole chunk only: a
+            # NUL that is printed, to be answered perhaps, does not wait.
+            cut = self._mark.startswith(tail) and len(data) >= CHUNK
+            return (data[:at], tail) if cut else (data, b"")
         said = _SAID.fullmatch(tail[len(self._mark) :])
         if said is not None:
             usage = Usage(time.monotonic() - self._began, int(said[1]) / 1e6, int(said[2]) * 1024)
