@@ -96,8 +96,7 @@ class Island:
             assert ended is not None or record.state not in TERMINAL, record
         with anyio.fail_after(5):
             while strays := [p for p in await self.store.unfinished_processes() if self._over(p)]:
-                # waits on purpose: the end of a foreground run is stored within 50 ms of it
-                await anyio.sleep(0.01)
+                await anyio.sleep(0.01)  # waits on purpose: a run's end is stored 50 ms later
         assert not strays
 
     def _over(self, process: ProcessRecord) -> bool:

@@ -116,13 +116,6 @@ class Files(Protocol):
         """
         ...
 
-    async def settle(self) -> int:
-        """Bring to an end what unpacked `whole` when everything was killed; how many there were.
-
-        Each is there afterwards, or has never been. Not while one is under way.
-        """
-        ...
-
 
 class Sandbox(Protocol):
     """An open sandbox. Lives inside the `async with` of `Backend.open`."""
@@ -174,6 +167,18 @@ class Ended(Protocol):
 
     async def ended(self) -> str:
         """Wait until it has died, and say why in a word: `memory`, `crash`."""
+        ...
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """Files in which unpacking `whole` can be interrupted by the end of everything."""
+
+    async def settle(self) -> int:
+        """Bring to an end what unpacked `whole` when everything was killed; how many there were.
+
+        Each is there afterwards, or has never been. Not while one is under way.
+        """
         ...
 
 

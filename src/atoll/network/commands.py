@@ -9,6 +9,7 @@ import select
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -59,8 +60,9 @@ async def counted(table: str, *, within: int | None = None) -> dict[str, int]:
     for each in json.loads(said)["nftables"]:
         if "rule" not in each:
             continue
-        counters = [part["counter"] for part in each["rule"]["expr"] if "counter" in part]
-        packets = sum(one["packets"] for one in counters if isinstance(one, dict))
+        parts: list[dict[str, Any]] = each["rule"]["expr"]
+        counters = [part["counter"] for part in parts if "counter" in part]
+        packets = sum(int(one["packets"]) for one in counters if one is not None)
         chain = each["rule"]["chain"]
         found[chain] = found.get(chain, 0) + packets
     return found

@@ -186,7 +186,7 @@ class RootUplink:
         self, place: Place, within: int, wanted: Rules, ask: Ask, alias: str, side: HostSide
     ) -> None:
         self.names = Names(wanted, ask, self._pin)
-        self.ports = (0, 0)
+        self.ports: tuple[int, int] = (0, 0)
         self._side = side
         self._place = place
         self._alias = alias

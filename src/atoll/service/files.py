@@ -5,7 +5,7 @@ from contextlib import aclosing, contextmanager
 
 from atoll.core.errors import AtollError, BackendFault, Conflict, Gone, Unsupported
 from atoll.core.model import Change, Stat
-from atoll.core.ports import Watches
+from atoll.core.ports import Settles, Watches
 from atoll.service.audit import Audit
 from atoll.service.caller import Caller
 from atoll.service.sandboxes import Sandboxes
@@ -121,7 +121,7 @@ class FilesOf:
     async def settle(self, caller: Caller, sandbox: str) -> int:
         """Bring to an end what a server that was killed had begun to unpack whole."""
         async with self._sandboxes.using(caller, sandbox) as box:
-            return await box.files.settle()
+            return await box.files.settle() if isinstance(box.files, Settles) else 0
 
     async def watch(self, caller: Caller, sandbox: str, path: str) -> AsyncGenerator[Change, None]:
         """Changes in a directory from now on, until the sandbox closes. `Unsupported`.

@@ -112,9 +112,6 @@ class FakeFiles:
                 self._tree.root = before
             raise
 
-    async def settle(self) -> int:
-        return 0
-
     async def _collect(self, data: AsyncIterable[bytes]) -> bytes:
         content = bytearray()
         async for block in data:

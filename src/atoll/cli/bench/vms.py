@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -171,7 +172,7 @@ def _restored(server: Server, snapshot: str) -> float:
         ask(each, "GET", "/healthz")
     with ThreadPoolExecutor(_MANY) as threads:
         began = time.perf_counter()
-        vms = list(threads.map(lambda each: _create(each, snapshotId=snapshot), connections))
+        vms = list(threads.map(partial(_create, snapshotId=snapshot), connections))
         taken = (time.perf_counter() - began) * 1000
     for connection, vm in zip(connections, vms, strict=True):
         said = _exec(connection, vm, f"cat seed; ls; echo {vm} > mine")

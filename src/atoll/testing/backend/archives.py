@@ -11,7 +11,7 @@ import pytest
 
 from atoll.core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, TooLarge
 from atoll.core.model import MIB, Limits
-from atoll.core.ports import Backend, Sandbox
+from atoll.core.ports import Backend, Sandbox, Settles
 from atoll.testing.backend.cases import Cases, needs
 from atoll.testing.backend.running import fresh, joined, names, program, read, run, stream
 
@@ -113,7 +113,8 @@ class ArchiveCases(Cases):
         again = pack([("plain", FILE, 0o600, b"new")])
         assert await box.files.unpack(place, stream(again), whole=True) == 1
         assert await read(box.files, f"{place}/plain") == b"new"
-        assert await box.files.settle() == 0
+        if isinstance(box.files, Settles):
+            assert await box.files.settle() == 0
 
     async def test_whole_with_something_in_the_way(self, box: Sandbox, place: str) -> None:
         await box.files.mkdir(f"{place}/taken")
