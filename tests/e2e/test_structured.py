@@ -110,6 +110,15 @@ def test_in_a_stream(atoll: Atoll, language: str) -> None:
     assert (seen[-1].result, seen[-1].exit.exit_code) == ([1], 0)
 
 
+@pytest.mark.needs("node")
+def test_odd_text(atoll: Atoll) -> None:
+    code = r"result.set('\ud800')"
+    assert atoll.execute("javascript", code, structured=True).result == "\ud800"
+    last = list(atoll.execute_stream("javascript", code, structured=True))[-1]
+    assert isinstance(last, Finished)
+    assert last.result == "\ud800"
+
+
 def test_what_cannot(atoll: Atoll) -> None:
     with pytest.raises(InvalidRequest, match="structured"):
         atoll.execute("bash", "true", structured=True)

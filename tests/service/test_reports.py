@@ -56,8 +56,18 @@ def test_what_only_looks_like_one() -> None:
         assert report.reported == Reported()
 
 
+def test_depth() -> None:
+    for depth, fine in ((190, True), (300, False), (5000, False)):
+        body = b'{"code":0,"result":' + b"[" * depth + b"]" * depth + b"}"
+        found = taken([frame(body)]).reported
+        assert found.has_result is fine
+    deep = b'{"code":0,"result":' + b"[" * 300 + b"]" * 300 + b"}"
+    error = taken([frame(deep)]).reported.error
+    assert error["name"] == "RangeError"
+
+
 def test_frames_that_are_none() -> None:
-    for body in (b"{", b"[]", b"\xff", b"[" * 100_000):
+    for body in (b"{", b"[]", b"\xff", b"[" * 100_000, b'{"code":0,"result":NaN}'):
         assert taken([frame(body)]).reported == Reported()
     long = b"\0atoll:%s:%d\n" % (NONCE.encode(), PAYLOAD_BYTES + 1)
     for data in (long, b"\0atoll:%s:x\n{}  {}{}" % NONCE.encode()):

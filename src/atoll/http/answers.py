@@ -1,11 +1,12 @@
 """From the service's values to the bodies that `schemas` describe, without a detour by models."""
 
 import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.responses import Response
 
 from atoll.core.model import BackendReport, Exit, Limits, NetworkPolicy, Stat
@@ -26,10 +27,18 @@ Json = dict[str, Any]
 FILE_MEDIA_TYPE = "application/vnd.atoll.file+json"
 
 
+def encoded(body: object) -> bytes:
+    """JSON, also of what a guest has put halves of characters into."""
+    try:
+        return to_json(body)
+    except (PydanticSerializationError, UnicodeEncodeError):
+        return json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
+
+
 def reply(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response."""
     return Response(
-        to_json(body),
+        encoded(body),
         status_code=status,
         media_type="application/json",
         headers=None if headers is None else dict(headers),

@@ -5,12 +5,12 @@ from contextlib import aclosing, nullcontext
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from atoll.core.errors import AtollError
+from atoll.http.answers import encoded
 from atoll.http.errors import problem_of
 from atoll.http.front import Front
 from atoll.http.middleware.boundary import request_id, single
@@ -28,7 +28,7 @@ _HEARTBEAT = b": keep-alive\n\n"
 def event(kind: str, data: Mapping[str, object], position: object = None) -> bytes:
     """One event. JSON has no line breaks of its own, so one `data` line is enough."""
     head = b"" if position is None else b"id: %s\n" % str(position).encode()
-    body = to_json(data)
+    body = encoded(data)
     for raw, escaped in _BREAKS:
         body = body.replace(raw, escaped)
     return b"%sevent: %s\ndata: %s\n\n" % (head, kind.encode(), body)

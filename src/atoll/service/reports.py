@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from atoll.core.model import Channel
 from atoll.service.live import Collected
 
 PAYLOAD_BYTES = 8 * 1024 * 1024
+DEPTH_MAX = 200
 _LENGTH = re.compile(rb"(\d{1,8})\n")
 _LENGTH_BYTES = 9
 _ERROR = re.compile(r"(?:error: )?(?:Uncaught )?(?:\(in promise\) )?(?:(\w*Error): )?(.+)")
@@ -106,19 +108,43 @@ class Report(Collected):
 
 def _reported(payload: bytes) -> Reported:
     try:
-        value: object = json.loads(payload)
+        value: object = json.loads(payload, parse_constant=_constant)
     except (ValueError, RecursionError):
         return Reported()
     if not isinstance(value, dict):
         return Reported()
     said = cast("dict[str, Any]", value)
     code = said.get("code")
+    if _deep(said):
+        deep = f"result is nested more than {DEPTH_MAX} levels deep"
+        error = {"name": "RangeError", "message": deep}
+        return Reported(code=code if isinstance(code, int) else None, error=error)
     return Reported(
         code=code if isinstance(code, int) else None,
         has_result="result" in said,
         result=said.get("result"),
         error=said.get("error"),
     )
+
+
+def _constant(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _deep(value: object) -> bool:
+    """Whether it is nested deeper than everybody who handles it can go."""
+    level: list[object] = [value]
+    for _ in range(DEPTH_MAX + 2):
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def of_stderr(text: str) -> dict[str, str]:

@@ -109,6 +109,19 @@ async def test_any_json_comes_back(spoken: Spoken, vm: str, call: str, value: ob
     assert found == {"exitCode": 0, "stdout": "", "stderr": "", "result": value}
 
 
+@pytest.mark.parity("run-ts.result")
+@pytest.mark.parametrize("call", ["ts", "js"])
+async def test_odd_json_is_no_failure_of_ours(spoken: Spoken, vm: str, call: str) -> None:
+    run = spoken.ts if call == "ts" else spoken.js
+    found = await run(vm, r"result.set(['\ud800', {'\udfff': 1}])")
+    assert found["result"] == ["\ud800", {"\udfff": 1}]
+    for depth, fine in ((150, True), (400, False)):
+        code = f"let a = 1; for (let i = 0; i < {depth}; i++) a = [a]; result.set(a)"
+        found = await run(vm, code)
+        assert ("result" in found) is fine
+    assert found["error"]["name"] == "RangeError"
+
+
 @pytest.mark.parity("run-ts.error")
 @pytest.mark.parametrize("call", ["ts", "js"])
 async def test_errors(spoken: Spoken, vm: str, call: str) -> None:

@@ -125,6 +125,7 @@ async def _rootfs(here: State, who: Caller, image: str, place: Path, filename: s
     except AtollError as error:
         await anyio.Path(place).unlink(missing_ok=True)
         raise bad(f"Invalid rootfs: {error.detail}") from None
+    await anyio.Path(place).unlink(missing_ok=True)  # its files are a layer of the core's now
     await _forget_seed(here, who, row)
     await here.images.uploaded(
         image, "rootfs", filename, baseRootfsBytes=size, reference=reference,

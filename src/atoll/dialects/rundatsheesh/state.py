@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +16,7 @@ from atoll.dialects.rundatsheesh.rates import Rates
 from atoll.dialects.rundatsheesh.runs import Runs
 from atoll.dialects.rundatsheesh.seeds import Seeds
 from atoll.dialects.rundatsheesh.webhooks import Webhooks
+from atoll.http.answers import encoded
 from atoll.http.front import Front
 from atoll.http.services import Services
 
@@ -54,7 +54,7 @@ def state(request: Request) -> State:
 
 def reply(data: object, status: int = 200) -> Response:
     """A success, bare."""
-    return Response(to_json(data), status_code=status, media_type="application/json")
+    return Response(encoded(data), status_code=status, media_type="application/json")
 
 
 def done() -> Response:
