@@ -7,8 +7,9 @@ no name leads to a guarded address.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from time import monotonic
 from typing import cast
 
@@ -145,6 +146,38 @@ class Names:
             said.answer.append(dns.rrset.from_text_list(name, ttl, "IN", question.rdtype, texts))
         return dns.rcode.NOERROR
 
+    async def reachable(self, host: str, port: int) -> Sequence[Address]:
+        """Where a host may be reached on a guest's behalf, which is never this host's loopback."""
+        rules = self.rules
+        try:
+            found = [ip_address(host)]
+            pins: frozenset[int | None] = frozenset()
+        except ValueError:
+            pins = rules.ports(host)
+            fits = rules.mode == "internet" or pins & {None, port}
+            found = await self._looked_up(host) if rules.resolves(host) and fits else []
+        passing = [
+            each
+            for each in found
+            if not (each.is_loopback or each.is_unspecified or _mapped(each))
+            if rules.passes(each, port, [(each, pin) for pin in pins])
+        ]
+        if not passing or rules is not self.rules:
+            self.refused += 1
+            return ()
+        return passing
+
+    async def _looked_up(self, host: str) -> list[Address]:
+        """All addresses of a name, of both kinds."""
+        found: list[Address] = []
+        for kind in _TYPES:
+            if not self._pace.take():
+                break
+            with suppress(dns.exception.DNSException, OSError, EOFError, ValueError):
+                said = await self._ask(dns.message.make_query(f"{host}.", kind))
+                found += _addresses(said, dns.name.from_text(f"{host}."), kind)[0]
+        return found
+
     def _passing(self, addresses: list[Address]) -> list[Address]:
         """Those that pinning could let through: neither denied nor guarded."""
         ports = {entry.port for entry in (*self.rules.deny, *self.rules.allow)} | {None, 443}
@@ -161,6 +194,11 @@ class Names:
             addresses = addresses[: max(1, _PINS_AT_ONCE // len(ports))]
             await self._pin(addresses, ports)
         return addresses
+
+
+def _mapped(address: Address) -> bool:
+    """Whether a socket would take it for another address, of IPv4."""
+    return isinstance(address, IPv6Address) and address.ipv4_mapped is not None
 
 
 def _addresses(
