@@ -69,7 +69,9 @@ class World:
             await peer.send(self.answer)
 
     @asynccontextmanager
-    async def proxied(self, *allow: str, mode: str = "allow") -> AsyncGenerator[tuple[int, Names], None]:
+    async def proxied(
+        self, *allow: str, mode: str = "allow"
+    ) -> AsyncGenerator[tuple[int, Names], None]:
         names = Names(rules(NetworkPolicy(mode, allow, ("denied.org",))), self.ask, self.pin)
         proxy = Proxy(names.reachable, self.dial)
         async with (
