@@ -15,6 +15,7 @@ from atoll.core.network import Address, rules
 from atoll.network import proxy as module
 from atoll.network.names import Names
 from atoll.network.proxy import Proxy
+from tests.network.test_hello import greeting
 
 pytestmark = pytest.mark.anyio
 
@@ -240,3 +241,26 @@ async def test_more_connections_than_there_are_places_for_are_closed(
     async with world.proxied("a.org") as (port, _):
         assert await said(port, get("http://a.org/")) == b""
     assert world.dialled == []
+
+
+@pytest.mark.parametrize(
+    ("host", "asks", "passes"),
+    [
+        ("a.org", "a.org", True),
+        ("A.org", "a.ORG", True),
+        ("a.org", None, True),
+        ("93.184.215.14", "other.org", True),
+        ("a.org", "other.org", False),
+        ("a.org", "x.a.org", False),
+    ],
+)
+async def test_tls_in_a_tunnel_asks_for_the_host_that_the_tunnel_is_for(
+    host: str, asks: str | None, passes: bool
+) -> None:
+    world = World()
+    hello = greeting(asks)
+    world.until, world.answer = hello, b"and back"
+    async with world.proxied("a.org", "93.184.215.14") as (port, _):
+        answer = await said(port, connect(f"{host}:443") + hello)
+    assert answer.endswith(b"and back") == passes
+    assert bytes(world.heard) == (hello if passes else b"")

@@ -14,6 +14,7 @@ from anyio.abc import ByteStream
 
 from atoll.core.errors import InvalidRequest
 from atoll.core.network import Address, entry
+from atoll.network.hello import HELLO_MAX, is_tls, server_name
 
 HEAD_BYTES = 32_768
 HEAD_S = 20.0
@@ -21,6 +22,7 @@ DIAL_S = 10.0
 IDLE_S = 300.0
 CONNECTIONS_MAX = 64
 _PIECE = 65_536
+_HELLO_PIECES = 64  # a greeting is read anew with each
 _GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
 # RFC 9110 7.6.1, and what is between a client and its proxy.
 _HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade"}
@@ -36,6 +38,7 @@ class _Target:
     port: int
     authority: bytes
     path: bytes = b""  # of plain HTTP; a tunnel has none
+    named: bool = False
 
 
 class _RefusedError(Exception):
@@ -50,6 +53,7 @@ class Proxy:
     def __init__(self, reachable: Reachable, dial: Dial = anyio.connect_tcp) -> None:
         self._reachable = reachable
         self._dial = dial
+        self.refused = 0  # tunnels that asked for another server than the one they were for
         self._places = anyio.CapacityLimiter(CONNECTIONS_MAX)
 
     async def serve(self, peer: ByteStream) -> None:
@@ -75,7 +79,9 @@ class Proxy:
                 if target.path:
                     await _forward(near, peer, far, _onward(request, target), idle)
                 else:
-                    await _tunnel(near, peer, far, idle)
+                    name = target.host if target.named else None
+                    if not await _tunnel(near, peer, far, name, idle):
+                        self.refused += 1
 
     async def _connect(self, target: _Target) -> ByteStream:
         with anyio.move_on_after(DIAL_S):
@@ -131,7 +137,7 @@ def _target(request: h11.Request) -> _Target:
     if port is None or found.below or not one:
         raise _RefusedError(400, "The request names no host and port.")
     host = found.name if found.network is None else str(found.network.network_address)
-    return _Target(host, port, authority, path)
+    return _Target(host, port, authority, path, named=found.network is None)
 
 
 def _onward(request: h11.Request, target: _Target) -> h11.Request:
@@ -179,16 +185,29 @@ async def _forward(
 
 
 async def _tunnel(
-    near: h11.Connection, peer: ByteStream, far: ByteStream, idle: anyio.CancelScope
-) -> None:
+    near: h11.Connection,
+    peer: ByteStream,
+    far: ByteStream,
+    name: str | None,
+    idle: anyio.CancelScope,
+) -> bool:
+    """Both ways until both have ended; whether TLS in it asked for that name, if there was any."""
     await _next(near, peer)  # the end of the request
     early, _ = near.trailing_data
     await peer.send(near.send(h11.Response(status_code=200, headers=[])) or b"")
-    if early:
-        await far.send(early)
+    meant = True
 
     async def out() -> None:
-        await _copy(peer, far, idle)
+        nonlocal meant
+        with suppress(*_GONE):
+            first = early
+            if name is not None:
+                first, meant = await _greeting(peer, early, name)
+            if not meant:
+                tasks.cancel_scope.cancel()
+                return
+            await far.send(first)
+            await _copy(peer, far, idle)
         with suppress(*_GONE):
             await far.send_eof()
 
@@ -197,6 +216,26 @@ async def _tunnel(
         await _copy(far, peer, idle)
         with suppress(*_GONE):
             await peer.send_eof()
+    return meant
+
+
+async def _greeting(peer: ByteStream, data: bytes, name: str) -> tuple[bytes, bool]:
+    """The first bytes, as many as tell whether they are for that name; and whether they are."""
+    data = data or await peer.receive(_PIECE)
+    if not is_tls(data):
+        return data, True
+    with anyio.move_on_after(HEAD_S):
+        for _ in range(_HELLO_PIECES):
+            try:
+                asked = server_name(data)
+            except ValueError:
+                break
+            if asked is not None:
+                return data, asked in {"", name}
+            if len(data) > 2 * HELLO_MAX:
+                break
+            data += await peer.receive(_PIECE)
+    return data, False
 
 
 async def _copy(source: ByteStream, sink: ByteStream, idle: anyio.CancelScope) -> None:
