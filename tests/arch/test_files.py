@@ -16,6 +16,7 @@ OWN_TEST_FOLDERS = {"arch", "api", "e2e", "restart", "security", "soak", "perf",
 # and what the guest's own program raises is the guest's.
 MAY_CATCH_ALL = (
     "atoll.guest.python",
+    "atoll.network.proxying",
     "atoll.guest.scripts.run",
     "atoll.http.",
     "atoll.service.janitor",

@@ -132,6 +132,11 @@ def rules(policy: NetworkPolicy, guarded: Sequence[Network] = ()) -> Rules:
     )
 
 
+def names_in(policy: NetworkPolicy) -> bool:
+    """Whether a policy lets something through by its name."""
+    return policy.mode != "none" and bool(rules(policy).named)
+
+
 def entry(text: str, field: str) -> Entry:
     """Understand one entry. `InvalidRequest` says what is wrong with it."""
     try:

@@ -38,6 +38,8 @@ PASSWD = (
 GROUP = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n"
 # Where sandboxes that have a network ask for names; answered by the host's end of their link.
 RESOLVER = "100.127.255.53"
+# And where it asks for what policies list by name, if its programs take it.
+PROXY_PORT = 3128
 HOSTS = "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost\n"
 NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nprotocols: files\nservices: files\n"
 

@@ -55,6 +55,13 @@ class Proxy:
         self._dial = dial
         self.refused = 0  # tunnels that asked for another server than the one they were for
         self._places = anyio.CapacityLimiter(CONNECTIONS_MAX)
+        self._open: set[anyio.CancelScope] = set()
+
+    def drop(self) -> None:
+        """End what is open: another policy holds from now on."""
+        self.refused = 0
+        for scope in tuple(self._open):
+            scope.cancel()
 
     async def serve(self, peer: ByteStream) -> None:
         """One connection, to its end. More than there are places for are closed at once."""
@@ -62,8 +69,12 @@ class Proxy:
             if self._places.available_tokens < 1:
                 return
             async with self._places:
-                with suppress(*_GONE):
-                    await self._exchange(peer)
+                with anyio.CancelScope() as scope, suppress(*_GONE):
+                    self._open.add(scope)
+                    try:
+                        await self._exchange(peer)
+                    finally:
+                        self._open.discard(scope)
 
     async def _exchange(self, peer: ByteStream) -> None:
         near = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)

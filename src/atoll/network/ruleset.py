@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, ip_address
 
 from atoll.core.network import Address, Entry, Network, Rules
-from atoll.jail.rootfs import RESOLVER
+from atoll.jail.rootfs import PROXY_PORT, RESOLVER
 from atoll.network.places import POOL4, POOL6, Place, prefix
 
 _NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"
@@ -18,6 +18,7 @@ _MAPS = ("onward", "local", "names")
 # Connections of one sandbox that the host remembers: the table for them is all sandboxes' own.
 FLOWS_MAX = 4096
 _ASKS = f"ct status dnat ct original ip daddr {RESOLVER}"
+_PROXIES = f"meta l4proto tcp {_ASKS} ct original proto-dst {PROXY_PORT}"
 PIN_S = 3600
 PINS_MAX = 4096
 _BOUND = f"size {PINS_MAX}; flags timeout; timeout {PIN_S}s;"
@@ -58,6 +59,7 @@ table inet atoll {{
     {_NEIGHBOURS}
     ip6 daddr ff02::/16 meta l4proto ipv6-icmp drop
     ip daddr {RESOLVER} {_PORTS} th dport 53 accept
+    {_proxied(rules, f"ip daddr {RESOLVER} tcp dport {PROXY_PORT}")}
     {decision}
   }}
 }}
@@ -129,13 +131,17 @@ def joined(place: Place, rules: Rules, alias: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def asked(place: Place, ports: tuple[int, int], alias: str = "") -> str:
-    """Questions of a sandbox go to these ports, UDP and TCP, of its own; `alias` is the host."""
+def asked(place: Place, ports: tuple[int, int, int], alias: str = "") -> str:
+    """Questions of a sandbox go to these ports, UDP and TCP, of its own; the third is the proxy's.
+
+    `alias` is the host.
+    """
     rule = f"add rule inet {table(place.owner)} ns{place.number} ip daddr"
     lines = [
         f"{rule} {RESOLVER} {protocol} dport 53 dnat ip to {place.gateway4}:{port}"
-        for protocol, port in zip(("udp", "tcp"), ports, strict=True)
+        for protocol, port in zip(("udp", "tcp"), ports[:2], strict=True)
     ]
+    lines.append(f"{rule} {RESOLVER} tcp dport {PROXY_PORT} dnat ip to {place.gateway4}:{ports[2]}")
     return "\n".join([*lines, f"{rule} {alias} dnat ip to {place.gateway4}"] if alias else lines)
 
 
@@ -194,6 +200,7 @@ def _filled(place: Place, rules: Rules, alias: str) -> list[str]:
     onward = [*spoofed, many, *_decision(rules, *sets)]
     local = [
         *spoofed,
+        _proxied(rules, _PROXIES),
         f"{_ASKS} limit rate over 200/second burst 400 packets drop",
         f"{_ASKS} accept",
         *_aliased(rules.deny, alias, _REFUSE),
@@ -237,6 +244,11 @@ def _listed(entries: Sequence[Entry], verdict: str) -> list[str]:
             )
             lines.append(f"{_to(entry.network)}{port} {verdict}")
     return lines
+
+
+def _proxied(rules: Rules, what: str) -> str:
+    """The proxy is there for policies that list names."""
+    return f"{what} accept" if rules.named else f"{what} {_REFUSE}"
 
 
 def _aliased(entries: Sequence[Entry], alias: str, verdict: str) -> list[str]:

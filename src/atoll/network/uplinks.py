@@ -18,6 +18,8 @@ from atoll.network import commands, ruleset
 from atoll.network.hostside import HostSide
 from atoll.network.names import Ask, Names, Upstream
 from atoll.network.places import Place, Places
+from atoll.network.proxy import Proxy
+from atoll.network.proxying import dialled, proxying
 from atoll.network.resolver import listening
 
 DIRECTORY = Path("/run/atoll/network")
@@ -94,9 +96,12 @@ class RootUplinks:
         try:
             within = await self._join(place, wanted, pidfd)
             uplink = RootUplink(place, within, wanted, self._ask, self._alias, self._side)
-            async with listening(self._tasks, place.gateway4, uplink.names.answer) as ports:
-                await commands.nft(ruleset.asked(place, ports, self._alias))
-                uplink.ports = ports
+            async with (
+                listening(self._tasks, place.gateway4, uplink.names.answer) as ports,
+                proxying(self._tasks, place.gateway4, uplink.proxy) as proxy,
+            ):
+                uplink.ports = (*ports, proxy)
+                await commands.nft(ruleset.asked(place, uplink.ports, self._alias))
                 self._side.join(uplink)
                 yield uplink
         finally:
@@ -186,7 +191,8 @@ class RootUplink:
         self, place: Place, within: int, wanted: Rules, ask: Ask, alias: str, side: HostSide
     ) -> None:
         self.names = Names(wanted, ask, self._pin)
-        self.ports: tuple[int, int] = (0, 0)
+        self.proxy = Proxy(self.names.reachable, dialled)
+        self.ports: tuple[int, int, int] = (0, 0, 0)
         self._side = side
         self._place = place
         self._alias = alias
@@ -203,6 +209,7 @@ class RootUplink:
         with anyio.CancelScope(shield=True):
             async with self._changing:
                 self.names.rules, self.names.refused = wanted, 0
+                self.proxy.drop()
                 await commands.nft(ruleset.changed(self._place, wanted, self._alias))
                 await commands.nft(ruleset.guest(wanted), within=self._within)
 
@@ -216,7 +223,7 @@ class RootUplink:
         outside = await self._side.denied(self._place)
         async with self._changing:
             inside = await commands.counted("table inet atoll", within=self._within)
-        return sum(inside.values()) + outside + self.names.refused
+        return sum(inside.values()) + outside + self.names.refused + self.proxy.refused
 
     async def rejoin(self) -> None:
         """Make its rules on the host's side again. What names were pinned to is asked for anew."""

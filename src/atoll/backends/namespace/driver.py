@@ -22,12 +22,14 @@ from atoll.backends.namespace.sandbox import NamespaceSandbox
 from atoll.core.errors import AtollError, Conflict, NotFound, Unavailable, Unsupported
 from atoll.core.images import HOST, Image
 from atoll.core.model import BackendReport, Isolation, SandboxSpec
+from atoll.core.network import names_in
 from atoll.core.ports import ImageRoots
 from atoll.core.uplinks import Uplinks
 from atoll.jail import cgroups
 from atoll.jail.freezer import thaw_all
 from atoll.jail.host.quota import watch_disks
 from atoll.jail.host.zygotes import Zygotes
+from atoll.jail.rootfs import PROXY_PORT, RESOLVER
 from atoll.jail.spawn import Zygote, ZygoteConfig
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -54,6 +56,12 @@ CAPABILITIES = frozenset(
 )
 
 PAUSE = frozenset({"pause"})
+_PROXY = f"http://{RESOLVER}:{PROXY_PORT}"
+# What programs take a proxy from (curl(1), "ENVIRONMENT"); some know the one spelling only.
+PROXY_ENV = {
+    "http_proxy": _PROXY, "https_proxy": _PROXY, "HTTP_PROXY": _PROXY, "HTTPS_PROXY": _PROXY,
+    "no_proxy": "localhost,127.0.0.1,::1", "NO_PROXY": "localhost,127.0.0.1,::1",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -182,6 +190,8 @@ class NamespaceBackend:
             raise Unsupported("Modules are kept imported for the host image only.")
         if spec.network.mode != "none" and self._config.uplinks is None:
             raise Unsupported(f"Network mode {spec.network.mode!r} is not available here.")
+        if names_in(spec.network):
+            spec = replace(spec, env={**PROXY_ENV, **spec.env})
         if spec.id in self._open:
             raise Conflict(f"Sandbox {spec.id} is open already.")
         self._open[spec.id] = None
