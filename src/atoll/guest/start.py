@@ -103,7 +103,7 @@ def become(request: Request, blob: bytes, extra: int | None, report: int) -> NoR
         call = None if cold else python.recognise(request["argv"], env)
         if call is not None:
             os.close(report)
-            python.main(call, given)  # returns when the code must run cold
+            python.main(call, given, request.get("farewell"))  # returns when the code must run cold
         _exec(request["argv"], env)
     except (OSError, paths.BadPath, ValueError) as error:
         refuse(report, stage, error)

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from atoll.core.model import Channel
@@ -112,3 +114,40 @@ async def test_the_end_does_not_wait(pipes: Pipes) -> None:
     with contextlib.closing(pipes.output):
         async with aclosing(pipes.output.chunks()) as chunks:
             assert [each async for each in chunks] == [(ERR, b"no line")]
+
+
+NONCE = "0" * 16
+SAID = b"\0atoll:" + NONCE.encode() + b":1500:2000\n"
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, len(SAID) - 1])
+async def test_a_farewell_is_told_and_not_read(size: int) -> None:
+    told: list[tuple[float, int]] = []
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    output = Output({read: Channel.STDOUT}, 10**6, lambda: None)
+    output.await_farewell(NONCE, lambda cpu_s, peak: told.append((cpu_s, peak)))
+    before = b"x" * (64 * 1024 - size)
+    sent = before + SAID
+
+    def fill() -> None:
+        os.set_blocking(write, True)
+        for start in range(0, len(sent), 4096):
+            os.write(write, sent[start : start + 4096])
+        os.close(write)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, fill)
+        found = b"".join([data async for _, data in output.chunks()])
+    await anyio.lowlevel.checkpoint()
+    assert found == before
+    assert told == [(0.0015, 2000 * 1024)]
+
+
+@pytest.mark.parametrize("data", [b"\0", SAID[:-1], SAID.replace(b"0", b"1"), SAID + b"more"])
+async def test_what_only_looks_like_a_farewell(data: bytes) -> None:
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    output = Output({read: Channel.STDOUT}, 10**6, lambda: None)
+    output.await_farewell(NONCE, lambda *_: pytest.fail("it was none"))
+    os.write(write, data)
+    os.close(write)
+    assert b"".join([each async for _, each in output.chunks()]) == data

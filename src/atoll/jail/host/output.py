@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 
@@ -12,6 +13,9 @@ _HELD_MAX = 1024 * 1024
 _TAIL = 512
 # A program that does not buffer writes a line in pieces: how long the first waits for the rest.
 _LINE_S = 0.001
+# What a warm program says when it has ended well: guest.python.
+_FAREWELL = re.compile(rb"(\d{1,18}):(\d{1,18})\n")
+_FAREWELL_MAX = 72
 
 
 class Output:
@@ -40,8 +44,16 @@ class Output:
         self._rest_timer: asyncio.TimerHandle | None = None
         self.truncated = False
         self.tail = b""
+        self._mark = b""
+        self._held_back = b""
+        self._on_farewell: Callable[[float, int], None] = _nobody
         for fd in self._pipes:
             self._loop.add_reader(fd, self._readable, fd)
+
+    def await_farewell(self, nonce: str, told: Callable[[float, int], None]) -> None:
+        """Have it told, with seconds of CPU time and bytes of memory, and not read as output."""
+        self._mark = f"\0atoll:{nonce}:".encode()
+        self._on_farewell = told
 
     def allow(self, limit: int) -> None:
         """Let it deliver so many bytes from now on."""
@@ -62,6 +74,8 @@ class Output:
     def _take(self, channel: Channel, data: bytes) -> None:
         if self._over:
             return
+        if self._mark and channel is Channel.STDOUT:
+            data = self._parted(data)
         data = self._keep(channel, data) if self._kept else self._cut(data)
         if data:
             if channel is Channel.STDERR:
@@ -76,6 +90,27 @@ class Output:
                 self._wake()
             elif self._rest_timer is None:
                 self._rest_timer = self._loop.call_later(_LINE_S, self._wake)
+
+    def _parted(self, data: bytes) -> bytes:
+        """Without the farewell at its end. A pipe is read to its end, or a whole chunk."""
+        cut = len(data) == CHUNK
+        data, self._held_back = self._held_back + data, b""
+        at = data.rfind(b"\0", max(0, len(data) - _FAREWELL_MAX))
+        if at < 0:
+            return data
+        tail = data[at:]
+        if tail.startswith(self._mark):
+            said = _FAREWELL.fullmatch(tail[len(self._mark) :])
+            if said is not None:
+                used, peak = int(said[1]) / 1e6, int(said[2]) * 1024
+                self._loop.call_soon(self._on_farewell, used, peak)
+                return data[:at]
+        elif not self._mark.startswith(tail):
+            return data
+        if cut:
+            self._held_back = tail
+            return data[:at]
+        return data
 
     def _cut(self, data: bytes) -> bytes:
         """As much of it as may still come. At the first that may not, the program is ended."""
@@ -101,6 +136,9 @@ class Output:
             self._waiter.set_result(None)
 
     def _close(self, fd: int) -> None:
+        if self._held_back and self._pipes.get(fd) is Channel.STDOUT:
+            self._mark = b""
+            self._take(Channel.STDOUT, self._held_back)
         if fd in self._pipes:
             del self._pipes[fd]
             self._loop.remove_reader(fd)
@@ -182,3 +220,7 @@ class Output:
                 await self._waiter
             finally:
                 self._waiter = None
+
+
+def _nobody(cpu_s: float, peak_bytes: int) -> None:
+    """Nobody waits for a farewell."""

@@ -23,6 +23,8 @@ KILL_S = 3.0
 _CPU_POLL_S = 0.02
 _EOT = b"\x04"
 _SIGNAL_MAX = 64
+# How long what has said that it has ended may take to end.
+_PARTED_S = 1.0
 
 
 class Home(Protocol):
@@ -97,6 +99,26 @@ class JailedProcess:
         self._output.allow(spec.output_bytes)
         self._arm()
 
+    def await_farewell(self, nonce: str | None) -> None:
+        """Believe it when it says that it has ended well, and see that it has, soon."""
+        if nonce is not None:
+            self._output.await_farewell(nonce, self._parted)
+
+    def _parted(self, cpu_s: float, peak_bytes: int) -> None:
+        if self._exit.done() or self._verdict is not None or self._over_memory:
+            return
+        self._output.drain()
+        usage = Usage(self._wall_s(), cpu_s, peak_bytes)
+        truncated = self._output.truncated
+        self._settle(Exit(0, ExitReason.EXITED, truncated=truncated, usage=usage))
+        self._output.finish()
+        self._timers.append(self._loop.call_later(_PARTED_S, self._see_off))
+
+    def _see_off(self) -> None:
+        """It has not ended yet, though it said so."""
+        with contextlib.suppress(BackendFault):
+            self._home.work({"work": "kill", "pid": self._pid})
+
     def rest(self) -> Sequence[tuple[Channel, bytes]]:
         self._output.drain()
         return self._output.rest()
@@ -168,6 +190,8 @@ class JailedProcess:
     # its end
     def exited(self, report: dict[str, Any]) -> None:
         """The zygote has seen it end."""
+        for timer in self._timers:
+            timer.cancel()
         self._output.drain()
         usage = Usage(
             wall_s=self._wall_s(),

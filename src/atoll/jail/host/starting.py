@@ -38,6 +38,7 @@ async def started(
         with anyio.fail_after(START_S):
             one, pid = await confined()
             process = JailedProcess(box, spec, pid, *one.plumbed(spec))
+            process.await_farewell(order[0]["farewell"])
             adopt(one, process)
             await one.become(spec, *order, box.id)
     except BaseException as error:

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any, cast
 
 import anyio
@@ -147,6 +148,7 @@ def order(spec: ProcessSpec, env: Mapping[str, str]) -> tuple[Header, bytes]:
         "files": [[path, len(data)] for path, data in spec.files.items()],
         "cpu_s": spec.cpu_s,
         "tty": spec.tty is not None,
+        "farewell": None if spec.tty is not None else token_hex(8),
     }
     return header, b"".join(spec.files.values())
 
