@@ -27,10 +27,13 @@ DENO_DIR = f"{WORKSPACE}/.deno"
 _READABLE = "/etc/hosts,/etc/resolv.conf,/etc/nsswitch.conf,/etc/ssl"
 _WRITABLE = f"{WORKSPACE},/tmp,/var/tmp"
 _LANGUAGES = {"typescript": ".ts", "javascript": ".js"}
+# An interpreter that waits holds some 40 MiB: a quarter of its sandbox's memory at most.
 SPARES = 2
-SPARE_MEMORY_BYTES = 128 * MIB
+SPARE_BYTES = 40 * MIB
 _SPARE_S = 900.0
 _AFTER_S = 0.003
+_UNASKED_S = 5.0
+_SIGKILL = 9
 _ENDLESS = 2**62
 
 
@@ -119,14 +122,10 @@ class Scripts:
     async def _fill(self, held: Held, key: Hashable, script: Script) -> None:
         """Have one more wait, once whoever was served has the answer."""
         await anyio.sleep(_AFTER_S)
-        known = held.spares.setdefault(key, [])
-        others = sum(len(each) for each in held.spares.values())
-        if held.closing.is_set() or others >= SPARES:
-            if others >= SPARES and not known:
-                held.spares = {key: known}  # of a kind that nobody asks for now; they end in time
-            else:
-                return
-        if held.record.limits.memory_bytes < SPARE_MEMORY_BYTES:
+        most = min(SPARES, held.record.limits.memory_bytes // 4 // SPARE_BYTES)
+        if held.closing.is_set() or (
+            sum(map(len, held.spares.values())) >= most and not await _room(held, key)
+        ):
             return
         nonce = token_hex(16)
         main = _main(script, nonce)
@@ -141,13 +140,23 @@ class Scripts:
         except AtollError:
             return
         if isinstance(process, Rearmable):
-            known.append(Spare(process, main, nonce))
+            spare = Spare(process, main, nonce, anyio.current_time())
+            held.spares.setdefault(key, []).append(spare)
 
 
 def _key(script: Script, version: int) -> Hashable:
     """What an interpreter must have been started with to serve this."""
     names = None if script.env is None else tuple(sorted(script.env))
     return script.language, script.path, script.flags, script.network, names, version
+
+
+async def _room(held: Held, key: Hashable) -> bool:
+    """End one of another kind that nobody has asked for in a while; whether there was one."""
+    for other, waiting in held.spares.items():
+        if other != key and waiting and anyio.current_time() - waiting[0].since > _UNASKED_S:
+            await waiting.pop(0).process.signal(_SIGKILL)
+            return True
+    return False
 
 
 def _taken(held: Held, key: Hashable) -> Spare | None:

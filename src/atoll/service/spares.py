@@ -14,11 +14,15 @@ from atoll.service.live import Starts
 
 @dataclass(frozen=True, slots=True)
 class Spare:
-    """One of them. Its program's main module is to be at `main`; it tells under `nonce`."""
+    """One of them. Its program's main module is to be at `main`; it tells under `nonce`.
+
+    It waits `since` then, by the event loop's clock.
+    """
 
     process: Process
     main: str
     nonce: str
+    since: float
 
 
 class Prompted:
