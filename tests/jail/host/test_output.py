@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 import pytest
 
 from atoll.core.model import Channel
@@ -124,20 +124,13 @@ SAID = b"\0atoll:" + NONCE.encode() + b":1500:2000\n"
 async def test_a_farewell_is_told_and_not_read(size: int) -> None:
     told: list[tuple[float, int]] = []
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4 * CHUNK)
+    before = b"x" * (CHUNK - size)
+    assert os.write(write, before + SAID) == len(before + SAID)
+    os.close(write)
     output = Output({read: Channel.STDOUT}, 10**6, lambda: None)
     output.await_farewell(NONCE, lambda cpu_s, peak: told.append((cpu_s, peak)))
-    before = b"x" * (64 * 1024 - size)
-    sent = before + SAID
-
-    def fill() -> None:
-        os.set_blocking(write, True)
-        for start in range(0, len(sent), 4096):
-            os.write(write, sent[start : start + 4096])
-        os.close(write)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(anyio.to_thread.run_sync, fill)
-        found = b"".join([data async for _, data in output.chunks()])
+    found = b"".join([data async for _, data in output.chunks()])
     await anyio.lowlevel.checkpoint()
     assert found == before
     assert told == [(0.0015, 2000 * 1024)]
