@@ -27,8 +27,8 @@ DENO_DIR = f"{WORKSPACE}/.deno"
 _READABLE = "/etc/hosts,/etc/resolv.conf,/etc/nsswitch.conf,/etc/ssl"
 _WRITABLE = f"{WORKSPACE},/tmp,/var/tmp"
 _LANGUAGES = {"typescript": ".ts", "javascript": ".js"}
-# An interpreter that waits holds less than 40 MiB (deno 28, most of it shared): those that wait have
-# a third of their sandbox's memory at most.
+# An interpreter that waits holds less than 40 MiB (deno 28, most of it shared). Those that wait
+# have a third of their sandbox's memory at most.
 SPARES = 2
 SPARE_BYTES = 40 * MIB
 _SPARE_S = 900.0
